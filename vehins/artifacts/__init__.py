@@ -1,0 +1,1 @@
+"""Typed artifacts on disk: manifests, the workspace that holds them, fingerprints that tell when to make them anew."""
