@@ -140,12 +140,16 @@ _STORAGE_FAULTS = {
 def storage_error(error: BaseException) -> StorageError | None:
     """Return the `StorageError` that an operating-system error amounts to, or None when it is something else.
 
-    Libraries with a native part wrap the number of the error in a message of their own, so the text is searched as well.
+    Libraries with a native part wrap the number of the error in a message of their own, so the text is searched too.
     """
     number = error.errno if isinstance(error, OSError) else None
     if number is None:
         text = str(error).lower()
-        needles = {"no space left on device": errno.ENOSPC, "os error 28": errno.ENOSPC, "read-only file system": errno.EROFS}
+        needles = {
+            "no space left on device": errno.ENOSPC,
+            "os error 28": errno.ENOSPC,
+            "read-only file system": errno.EROFS,
+        }
         number = next((code for needle, code in needles.items() if needle in text), None)
     if number not in _STORAGE_FAULTS:
         return None

@@ -47,7 +47,7 @@ def record_file(folder: Path, path: Path, rows: int | None = None) -> FileRecord
 
 
 def damage(folder: Path, record: FileRecord) -> str | None:
-    """Say what is wrong with the file that ``record`` names below ``folder``; None when its bytes are the right ones."""
+    """Say what is wrong with the file that ``record`` names below ``folder``; None when its bytes are right."""
     path = folder / record.path
     try:
         size = path.stat().st_size

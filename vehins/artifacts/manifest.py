@@ -1,0 +1,369 @@
+"""The typed records that stages write: one manifest per artifact, with what made it and what it says.
+
+`KINDS` lists the kinds of artifact. The JSON Schema of each is published in ``docs/manifests``.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from vehins.artifacts.files import FileRecord, sha256_bytes
+from vehins.errors import ArtifactDamagedError, WorkspaceVersionError
+
+MANIFEST_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+
+
+class Record(BaseModel):
+    """Anything that is written to disk as JSON: frozen, and without fields that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def canonical(value: Any) -> bytes:
+    """JSON in the one form that is hashed: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value in its canonical form."""
+    return sha256_bytes(canonical(value))
+
+
+# --- What went in ---------------------------------------------------------------------------------------------------
+
+
+class InputRecord(Record):
+    """An artifact that a stage consumed."""
+
+    kind: str
+    id: str
+    manifest_sha256: str = Field(description="SHA-256 of the input's manifest.json.")
+    content: str = Field(description="Content digest of the input: what the fingerprint depends on.")
+
+
+class CodeRecord(Record):
+    """The code that made an artifact."""
+
+    version: str = Field(description="Version of the vehins package.")
+    source: str = Field(description="Digest of the package's source that can shape an artifact.")
+    revision: str | None = Field(default=None, description="Git revision of the checkout, when it is one.")
+
+
+class Recipe(Record):
+    """All that decides what a stage makes; its digest is the fingerprint."""
+
+    stage: str
+    settings: dict[str, Any] = Field(description="The settings that the stage reads.")
+    inputs: dict[str, str] = Field(description="Content digest of each input, by kind.")
+    outside: dict[str, Any] = Field(description="State outside the workspace: the source's content, the champion.")
+    source: str = Field(description="Source digest of the package.")
+    libraries: dict[str, str] = Field(description="Versions of the libraries that shape the result.")
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the recipe, in hexadecimal."""
+        return digest(self.model_dump(mode="json"))
+
+    def changes_since(self, other: Recipe) -> list[str]:
+        """Say in words what differs from another recipe of the same stage."""
+        return [
+            *_differences("setting", other.settings, self.settings),
+            *(f"input {kind} changed" for kind in self.inputs if self.inputs[kind] != other.inputs.get(kind)),
+            *_differences("", other.outside, self.outside),
+            *(["the code of vehins changed"] if self.source != other.source else []),
+            *_differences("library", other.libraries, self.libraries),
+        ]
+
+
+def _differences(what: str, old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return [f"{what} {name} {_short(old.get(name))} -> {_short(new.get(name))}".strip() for name in names]
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:12] + "…"
+
+
+# --- What each stage found --------------------------------------------------------------------------------------------
+
+
+class DatasetResult(Record):
+    """Customer rows, typed by the schema, each on its side of the split."""
+
+    source: str = Field(description="Where the rows came from; passwords are masked.")
+    schema_name: str
+    rows: int = Field(ge=0)
+    rows_by_side: dict[str, int] = Field(description="Rows on the train, valid and test side.")
+    row_digest: str = Field(description="Digest of the typed rows, whatever their order or parts.")
+    missing_columns: list[str] = Field(description="Columns of the schema that the source does not have.")
+    extra_columns: list[str] = Field(description="Columns of the source that the schema does not name; not kept.")
+    unparsed_cells: int = Field(
+        ge=0, description="Values that are not of their column's type; kept in unparsed.parquet."
+    )
+
+
+class Example(Record):
+    """One row that breaks a rule."""
+
+    key: str
+    value: str
+
+
+class Anomaly(Record):
+    """A rule of the schema that some rows break."""
+
+    column: str
+    rule: str
+    expected: str = Field(description="What the rule asks for, in words.")
+    rows: int = Field(ge=0)
+    share: float = Field(ge=0, le=1, description="Share of all rows.")
+    examples: list[Example] = Field(max_length=10)
+
+
+class ColumnStatistics(Record):
+    """What one column looks like, over all rows of the data set."""
+
+    column: str
+    dtype: str
+    nulls: int
+    distinct: int | None = Field(default=None, description="Different values, for categories.")
+    mean: float | None = None
+    standard_deviation: float | None = None
+    minimum: float | None = None
+    quartiles: tuple[float, float, float] | None = None
+    maximum: float | None = None
+    top: dict[str, int] | None = Field(default=None, description="The most frequent values and their rows.")
+
+
+class ValidationResult(Record):
+    """What is wrong with a data set, and whether it is good enough to go on."""
+
+    rows: int
+    quarantined_rows: int = Field(description="Rows set aside; no later stage sees them.")
+    anomalies: list[Anomaly]
+    statistics: list[ColumnStatistics]
+    verdict: Literal["accept", "refuse"]
+    reasons: list[str] = Field(description="Why it was refused, a sentence each.")
+
+
+class FeatureSetResult(Record):
+    """The encoded train and valid rows, and the encoder that made them."""
+
+    features: list[str]
+    categories: dict[str, int] = Field(description="Size of each category's vocabulary.")
+    train_rows: int
+    valid_rows: int
+    train_positives: int
+    valid_positives: int
+
+
+class Baseline(Record):
+    """A simpler model on the same rows: what the trees must beat to be worth having."""
+
+    name: str
+    rows: int = Field(description="Train rows it was fitted on.")
+    valid_auc: float
+    valid_log_loss: float
+
+
+class TrainedModelResult(Record):
+    """A model bundle and how it came about."""
+
+    bundle: str = Field(description="Digest of the bundle.")
+    trees: int
+    rows: int = Field(description="Rows of the final fit: train and valid sides.")
+    valid_auc: float = Field(description="AUC on the valid side of the fit that chose the number of trees.")
+    valid_log_loss: float
+    parameters: dict[str, Any] = Field(description="Parameters given to LightGBM.")
+    importance: dict[str, float] = Field(description="Share of the total gain, by feature.")
+    baseline: Baseline
+
+
+class Metrics(Record):
+    """How well a model ranks and predicts the test side."""
+
+    auc: float
+    auc_low: float
+    auc_high: float
+    average_precision: float
+    log_loss: float
+    brier: float
+    rows: int
+    positives: int
+
+
+class Champion(Record):
+    """The registered version that a challenger was compared with, on the same rows."""
+
+    version: int
+    bundle: str
+    metrics: Metrics
+    auc_difference: float = Field(description="AUC of the challenger minus AUC of the champion.")
+    auc_difference_low: float = Field(description="One-sided lower confidence bound of that (DeLong, paired).")
+
+
+class Rule(Record):
+    """One rule of the gate, judged."""
+
+    name: str
+    value: float
+    bound: float
+    verdict: Literal["pass", "fail"]
+    sentence: str
+
+
+class EvaluationResult(Record):
+    """A model's metrics on rows that it has never seen, and the gate's verdict."""
+
+    bundle: str = Field(description="Digest of the bundle that was judged.")
+    confidence: float = Field(description="Confidence of the interval around the AUC.")
+    metrics: Metrics
+    champion: Champion | None
+    rules: list[Rule]
+    verdict: Literal["accept", "refuse"]
+    approved: str | None = Field(default=None, description="Reason of the person who overruled a refusal.")
+
+
+class PushedModelResult(Record):
+    """A registered version, and the alias that names it."""
+
+    registry: str
+    model: str
+    version: int
+    alias: str
+    previous: int | None = Field(description="Version that the alias named before.")
+    registered: bool = Field(description="Whether this push made the version, or found it there.")
+    promoted: bool = Field(description="Whether this push moved the alias, or found it there.")
+
+
+# --- Manifests --------------------------------------------------------------------------------------------------------
+
+R = TypeVar("R", bound=Record)
+
+
+class Manifest(Record, Generic[R]):
+    """What an artifact is, what made it, and which files belong to it."""
+
+    kind: str
+    manifest_version: Literal[1] = 1
+    id: str
+    stage: str
+    fingerprint: str = Field(description="Digest of the recipe: equal fingerprints make equal artifacts.")
+    content: str = Field(description="Digest of what later stages depend on.")
+    created_at: datetime
+    seconds: float = Field(ge=0)
+    inputs: list[InputRecord]
+    settings: dict[str, Any] = Field(description="The settings that the stage read.")
+    outside: dict[str, Any] = Field(description="State outside the workspace that the result depends on.")
+    code: CodeRecord
+    libraries: dict[str, str]
+    files: list[FileRecord]
+    result: R
+
+    @property
+    def recipe(self) -> Recipe:
+        """What decided the content of this artifact."""
+        return Recipe(
+            stage=self.stage,
+            settings=self.settings,
+            inputs={record.kind: record.content for record in self.inputs},
+            outside=self.outside,
+            source=self.code.source,
+            libraries=self.libraries,
+        )
+
+    def file(self, path: str) -> FileRecord:
+        """The record of one file of the artifact."""
+        return next(record for record in self.files if record.path == path)
+
+
+class Dataset(Manifest[DatasetResult]):
+    """Made by ingest."""
+
+    kind: Literal["Dataset"] = "Dataset"
+
+
+class Validation(Manifest[ValidationResult]):
+    """Made by validate."""
+
+    kind: Literal["Validation"] = "Validation"
+
+
+class FeatureSet(Manifest[FeatureSetResult]):
+    """Made by transform."""
+
+    kind: Literal["FeatureSet"] = "FeatureSet"
+
+
+class TrainedModel(Manifest[TrainedModelResult]):
+    """Made by train."""
+
+    kind: Literal["TrainedModel"] = "TrainedModel"
+
+
+class Evaluation(Manifest[EvaluationResult]):
+    """Made by evaluate."""
+
+    kind: Literal["Evaluation"] = "Evaluation"
+
+
+class PushedModel(Manifest[PushedModelResult]):
+    """Made by push."""
+
+    kind: Literal["PushedModel"] = "PushedModel"
+
+
+AnyManifest = Dataset | Validation | FeatureSet | TrainedModel | Evaluation | PushedModel
+KINDS: dict[str, type[AnyManifest]] = {
+    "Dataset": Dataset,
+    "Validation": Validation,
+    "FeatureSet": FeatureSet,
+    "TrainedModel": TrainedModel,
+    "Evaluation": Evaluation,
+    "PushedModel": PushedModel,
+}
+
+
+def dump(manifest: AnyManifest) -> bytes:
+    """A manifest as the bytes of its file, sealed with a checksum over everything else in it."""
+    body = manifest.model_dump(mode="json")
+    sealed = {**body, "checksum": digest(body)}
+    return json.dumps(sealed, indent=2, allow_nan=False, ensure_ascii=False).encode() + b"\n"
+
+
+def parse(data: bytes, name: str) -> AnyManifest:
+    """Read a manifest's bytes; ``name`` says in errors where they came from.
+
+    Raises:
+        ArtifactDamagedError: it is not a manifest, or was changed after it was sealed.
+        WorkspaceVersionError: a newer vehins wrote it.
+    """
+    try:
+        body = json.loads(data)
+        checksum = body.pop("checksum")
+        version, kind = body["manifest_version"], body["kind"]
+    except (ValueError, KeyError, AttributeError, TypeError):
+        raise _damaged(name, "It is not a manifest of vehins.") from None
+    if checksum != digest(body):
+        raise _damaged(name, "It was changed after it was written: its checksum does not match.")
+    if version != MANIFEST_VERSION or kind not in KINDS:
+        raise WorkspaceVersionError(
+            f"{name} was written by a newer vehins",
+            detail=f"It is a {kind} of manifest version {version}; this one reads version {MANIFEST_VERSION}.",
+            hint="Upgrade vehins, or choose another workspace: `--workspace DIR`.",
+        )
+    try:
+        return KINDS[kind].model_validate_json(canonical(body))
+    except ValidationError as error:
+        raise _damaged(name, str(error.errors(include_url=False)[0]["msg"])) from None
+
+
+def _damaged(name: str, detail: str) -> ArtifactDamagedError:
+    hint = "Manifests are not made to be edited: run the stage again, and it makes the artifact anew."
+    return ArtifactDamagedError(f"The manifest {name} is damaged", detail=detail, hint=hint)

@@ -1,0 +1,146 @@
+"""Raw values of any type -> the types of the schema, without losing a value that does not fit.
+
+A value that is not of its column's type becomes null in the typed table, and stands as text in a second table of
+"unparsed cells", so that `validate` can show it. NaN means missing. Nothing here judges: that is `checks`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vehins.data.schema import Column, Dtype, TableSchema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ROW = "__row__"
+_RAW = "__raw__:"
+
+
+class Conformed(NamedTuple):
+    """A batch in the schema's types."""
+
+    rows: pl.DataFrame
+    """The columns that the schema keeps, in its order."""
+    unparsed: pl.DataFrame
+    """Values that are not of their column's type: ``row`` (of the data set), ``key``, ``column``, ``value``."""
+
+
+def polars_type(dtype: Dtype) -> pl.DataType:
+    """The type in which a column is kept."""
+    import polars as pl
+
+    return {"int": pl.Int64(), "float": pl.Float64(), "string": pl.String(), "bool": pl.Boolean()}[dtype]
+
+
+def conform(batch: pl.DataFrame, schema: TableSchema, first_row: int) -> Conformed:
+    """Type a batch of raw rows; columns that it does not have become null.
+
+    ``first_row`` is the number of the batch's first row in the data set, from 0.
+    """
+    import polars as pl
+
+    raw = {name: _cleaned(batch.schema[name], name, schema) for name in schema.kept if name in batch.columns}
+    typed = [
+        _typed(batch.schema[name], raw[name], schema.columns[name]).alias(name)
+        if name in raw
+        else pl.lit(None, dtype=polars_type(schema.columns[name].dtype)).alias(name)
+        for name in schema.kept
+    ]
+    both = batch.lazy().select(*typed, *(expr.alias(_RAW + name) for name, expr in raw.items())).collect()
+    return Conformed(both.select(schema.kept), _unparsed(both, list(raw), schema, first_row))
+
+
+def _cleaned(dtype: pl.DataType, name: str, schema: TableSchema) -> pl.Expr:
+    """The raw value with every way to write "missing" turned into null."""
+    import polars as pl
+
+    column = pl.col(name)
+    if dtype.is_float():
+        return column.fill_nan(None)
+    if isinstance(dtype, (pl.Categorical, pl.Enum)):
+        column, dtype = column.cast(pl.String), pl.String()
+    if isinstance(dtype, pl.Binary):
+        column, dtype = column.cast(pl.String, strict=False), pl.String()
+    if dtype == pl.String:
+        column = column.str.strip_chars() if schema.strip else column
+        return pl.when(column.is_in(schema.null_values)).then(None).otherwise(column) if schema.null_values else column
+    return column
+
+
+def _typed(dtype: pl.DataType, value: pl.Expr, column: Column) -> pl.Expr:
+    """The value in the column's type; null where it does not fit."""
+    import polars as pl
+
+    if dtype.is_nested() or dtype.is_temporal() or dtype == pl.Object:
+        return pl.lit(None, dtype=polars_type(column.dtype))
+    match column.dtype:
+        case "int":
+            return _as_int(dtype, value)
+        case "float":
+            return value.cast(pl.Float64, strict=False).fill_nan(None)
+        case "bool":
+            return _as_bool(dtype, value)
+        case "string":
+            return _as_text(dtype, value)
+
+
+def _as_int(dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
+    import polars as pl
+
+    if dtype.is_integer() or dtype == pl.Boolean:
+        return value.cast(pl.Int64, strict=False)
+    number = value.cast(pl.Float64, strict=False)
+    # Beyond 2^53 a float no longer tells one integer from the next.
+    whole = pl.when((number == number.floor()) & (number.abs() <= 2**53)).then(number).cast(pl.Int64, strict=False)
+    if dtype == pl.String:
+        return pl.coalesce(value.cast(pl.Int64, strict=False), whole)
+    return whole
+
+
+def _as_bool(dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
+    import polars as pl
+
+    if dtype == pl.Boolean:
+        return value
+    text = _as_text(dtype, value).str.to_lowercase()
+    return pl.when(text.is_in(["true", "1"])).then(True).when(text.is_in(["false", "0"])).then(False)
+
+
+def _as_text(dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
+    import polars as pl
+
+    if dtype.is_float():  # a code kept as a float: 28.0 means 28
+        whole = (value == value.floor()) & (value.abs() <= 2**53)
+        return pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
+    return value.cast(pl.String, strict=False)
+
+
+def _unparsed(both: pl.DataFrame, names: list[str], schema: TableSchema, first_row: int) -> pl.DataFrame:
+    import polars as pl
+
+    wrong = [name for name in names if both[name].null_count() > both[_RAW + name].null_count()]
+    key = _printable(both, _RAW + schema.key) if schema.key in names else pl.lit(None, dtype=pl.String)
+    indexed = both.lazy().with_row_index(ROW, offset=first_row)
+    cells = [
+        indexed.filter(pl.col(name).is_null() & pl.col(_RAW + name).is_not_null()).select(
+            pl.col(ROW).cast(pl.Int64).alias("row"),
+            key.alias("key"),
+            pl.lit(name).alias("column"),
+            _printable(both, _RAW + name).alias("value"),
+        )
+        for name in wrong
+    ]
+    if not cells:
+        return pl.DataFrame(schema={"row": pl.Int64, "key": pl.String, "column": pl.String, "value": pl.String})
+    return pl.concat(cells).collect()
+
+
+def _printable(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """Any value as text, for a person to look at."""
+    import polars as pl
+
+    dtype = frame.schema[name]
+    if dtype.is_nested() or dtype == pl.Object:
+        return pl.lit(f"<{dtype}>")
+    return pl.col(name).cast(pl.String, strict=False)

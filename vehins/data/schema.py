@@ -1,0 +1,190 @@
+"""The table schema: what each column is called, holds, may hold and is for. One definition, four uses.
+
+It is a TOML file (a packaged one for vehicle insurance); `validate` compiles it to expressions, `features` to an
+encoder, `serve` to a request model and its page to a form.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from vehins.artifacts.manifest import Record, canonical, digest
+from vehins.errors import SchemaError
+
+Dtype = Literal["int", "float", "string", "bool"]
+Role = Literal["key", "feature", "target", "ignored"]
+Scalar = bool | int | float | str
+
+
+class Column(Record):
+    """One column of the table."""
+
+    dtype: Dtype
+    role: Role = "feature"
+    category: bool = Field(
+        default=False, description="Its values are names, not amounts; strings and bools always are."
+    )
+    nullable: bool = False
+    values: list[Scalar] | None = Field(default=None, min_length=1, description="The only values allowed.")
+    minimum: float | None = None
+    maximum: float | None = None
+    positive: Scalar | None = Field(default=None, description="For the target: the value that counts as yes.")
+    unit: str | None = None
+    description: str = ""
+
+    @property
+    def is_category(self) -> bool:
+        """Whether its values are names."""
+        return self.category or self.dtype in {"string", "bool"}
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.dtype == "float" and self.category:
+            raise ValueError("a category is an int, a string or a bool, not a float")
+        if self.dtype in {"string", "bool"} and (self.minimum is not None or self.maximum is not None):
+            raise ValueError(f"a {self.dtype} has no minimum or maximum; list its `values`")
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError("the minimum is above the maximum")
+        wrong = [value for value in self.values or [] if not _is(value, self.dtype)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} in `values` is not of type {self.dtype}")
+        if self.role == "target":
+            self._check_target()
+        elif self.positive is not None:
+            raise ValueError("only the target has a `positive` value")
+        return self
+
+    def _check_target(self) -> None:
+        if self.values is None or len(self.values) != 2 or self.positive not in self.values:
+            raise ValueError("the target needs two `values`, and one of them as `positive`")
+        if self.nullable:
+            raise ValueError("the target cannot be nullable")
+
+
+def _is(value: Scalar, dtype: Dtype) -> bool:
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "string": (str,), "bool": (bool,)}
+    return isinstance(value, kinds[dtype]) and (dtype == "bool") == isinstance(value, bool)
+
+
+def _name_is_usable(columns: dict[str, Any]) -> dict[str, Any]:
+    wrong = [name for name in columns if not name or name.startswith("__") or name != name.strip()]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} cannot be the name of a column")
+    return columns
+
+
+class TableSchema(Record):
+    """A table of customers: its columns in order, and how missing values are written."""
+
+    # A TOML file may be written with care and still have a typing slip: unknown fields are refused, types are strict.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(min_length=1)
+    version: int = Field(default=1, ge=1)
+    description: str = ""
+    null_values: list[str] = Field(default_factory=lambda: [""], description="Texts that stand for a missing value.")
+    strip: bool = Field(default=True, description="Whether blanks around a text are dropped.")
+    columns: Annotated[dict[str, Column], BeforeValidator(_name_is_usable)] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _has_its_roles(self) -> Self:
+        if len(self._named("target")) != 1:
+            raise ValueError("exactly one column needs the role `target`")
+        if len(self._named("key")) > 1:
+            raise ValueError("at most one column can have the role `key`")
+        if not self._named("feature"):
+            raise ValueError("at least one column needs the role `feature`")
+        if self.key is not None and self.columns[self.key].dtype not in {"int", "string"}:
+            raise ValueError("the key is an int or a string")
+        return self
+
+    def _named(self, role: Role) -> list[str]:
+        return [name for name, column in self.columns.items() if column.role == role]
+
+    @cached_property
+    def kept(self) -> list[str]:
+        """Columns that a data set keeps, in order."""
+        return [name for name, column in self.columns.items() if column.role != "ignored"]
+
+    @cached_property
+    def features(self) -> dict[str, Column]:
+        """The columns that a model sees, in order."""
+        return {name: self.columns[name] for name in self._named("feature")}
+
+    @cached_property
+    def target(self) -> str:
+        """The column to predict."""
+        return self._named("target")[0]
+
+    @cached_property
+    def key(self) -> str | None:
+        """The column that identifies a customer, when there is one."""
+        return next(iter(self._named("key")), None)
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything in it."""
+        return digest(self.model_dump(mode="json"))
+
+    def to_json(self) -> bytes:
+        """The schema as an artifact carries it."""
+        return canonical(self.model_dump(mode="json")) + b"\n"
+
+    def nearest(self, name: str) -> str | None:
+        """The column whose name looks most like this one."""
+        folded = {"".join(filter(str.isalnum, column.lower())): column for column in self.kept}
+        near = difflib.get_close_matches("".join(filter(str.isalnum, name.lower())), folded, n=1, cutoff=0.75)
+        return folded[near[0]] if near else None
+
+
+def packaged() -> list[str]:
+    """Names of the schemas that vehins brings along."""
+    place = files("vehins.data") / "schemas"
+    return sorted(item.name.removesuffix(".toml") for item in place.iterdir() if item.name.endswith(".toml"))
+
+
+def load(name: str) -> TableSchema:
+    """Load a packaged schema by its name, or any other by the path of its TOML file.
+
+    Raises:
+        SchemaError: there is none, or it contradicts itself.
+    """
+    if name in packaged():
+        text = (files("vehins.data") / "schemas" / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        text = _read(Path(name))
+    try:
+        return TableSchema.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{name} is not valid TOML", detail=f"{error}.", hint=f"Mend that place in {name}.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole schema"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SchemaError(f"The schema {name} makes no sense at `{where}`", detail=f"{reason}.", hint=_HINT) from None
+
+
+_HINT = "Mend it there; the packaged schema `vehicle-insurance` shows the form (`vehins config schema`)."
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SchemaError(
+            f"Cannot read the schema {path}",
+            detail=f"{getattr(error, 'strerror', None) or error}.",
+            hint=f"Name a TOML file, or a packaged schema: {', '.join(packaged())} (`--schema NAME`).",
+        ) from None
+
+
+def parse(data: bytes) -> TableSchema:
+    """Read a schema back from an artifact or a bundle (`TableSchema.to_json`)."""
+    return TableSchema.model_validate_json(data)

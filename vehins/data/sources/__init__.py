@@ -1,0 +1,71 @@
+"""Where customer rows come from: one module per kind of source, found by itself.
+
+A module of this package that has ``matches(url) -> bool`` and ``open_source(url, options) -> Source`` is a kind of
+source; ``SUMMARY`` is its line in the documentation. Adding one is adding one file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Protocol
+
+from vehins.errors import SettingsError
+from vehins.settings import masked
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vehins.data.schema import TableSchema
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read: settings that more than one kind of source understands."""
+
+    batch_rows: int = 500_000
+    csv_delimiter: str = ","
+
+
+class Source(Protocol):
+    """A table of raw customer rows."""
+
+    @property
+    def label(self) -> str:
+        """Its address, safe to print."""
+        ...
+
+    def token(self) -> str | None:
+        """A text that changes when the content does; None when only reading can tell."""
+        ...
+
+    def batches(self, schema: TableSchema) -> Iterator[pl.DataFrame]:
+        """Yield the rows in bounded batches, with the source's own column names and types."""
+        ...
+
+
+def kinds() -> list[ModuleType]:
+    """The modules that are kinds of sources, by name."""
+    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
+    return [module for module in modules if hasattr(module, "open_source")]
+
+
+def open_source(url: str, options: ReadOptions) -> Source:
+    """Open the source at an address.
+
+    Raises:
+        SettingsError: no kind of source reads such an address.
+        NotFoundError: it reads such an address, and nothing is there.
+    """
+    for kind in kinds():
+        if kind.matches(url):
+            source: Source = kind.open_source(url, options)
+            return source
+    raise SettingsError(
+        f"Nothing reads a source like {masked(url)}",
+        detail="Sources are: " + "; ".join(kind.SUMMARY for kind in kinds()) + ".",
+        hint="Name one of those: `--source customers.csv`.",
+    )

@@ -1,0 +1,93 @@
+"""On which side of the split a row falls, and a digest of rows that does not depend on their order.
+
+Both rest on xxHash64 (Collet, "xxHash fast digest algorithm", specification 0.1.1) of the UTF-8 text of the values: a
+published function of the values alone, so that the same row falls on the same side on every machine, with every version
+of every library, however the data grow.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vehins.artifacts.files import sha256_bytes
+from vehins.data.schema import TableSchema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from vehins.settings import SplitSettings
+
+SIDE = "__side__"
+TRAIN, VALID, TEST = "train", "valid", "test"
+SIDES = (TRAIN, VALID, TEST)
+_SEPARATOR, _NULL = "\x1f", "\x00"
+_WORD = 2**64
+
+
+def row_text(names: list[str]) -> pl.Expr:
+    """The values of some columns as one text; different rows have different texts."""
+    import polars as pl
+
+    return pl.concat_str([pl.col(name).cast(pl.String).fill_null(_NULL) for name in names], separator=_SEPARATOR)
+
+
+def text_hash(text: pl.Expr, salt: str) -> pl.Expr:
+    """XxHash64 of a text column, seeded by a salt: uniform on 0 .. 2^64-1."""
+    import polars_hash  # noqa: F401 - registers the namespace `nchash`
+
+    seed = int(sha256_bytes(salt.encode())[:16], 16)
+    hashed: pl.Expr = text.nchash.xxhash64(seed=seed)  # type: ignore[attr-defined]
+    return hashed
+
+
+def key_text(schema: TableSchema) -> pl.Expr:
+    """What identifies a row: its key or, without one, all of it but the target.
+
+    Without a key, rows that differ only in the target fall on the same side: a model must not be judged on the twin of
+    a row that it was trained on.
+    """
+    return row_text([schema.key] if schema.key else [name for name in schema.kept if name != schema.target])
+
+
+def side(schema: TableSchema, settings: SplitSettings) -> pl.Expr:
+    """The side of each row: ``train``, ``valid`` or ``test``, as an Enum column."""
+    import polars as pl
+
+    point = text_hash(key_text(schema), settings.salt)
+    below_test = pl.lit(int(settings.test * _WORD), dtype=pl.UInt64)
+    below_valid = pl.lit(int((settings.test + settings.valid) * _WORD), dtype=pl.UInt64)
+    sides = pl.when(point < below_test).then(pl.lit(TEST)).when(point < below_valid).then(pl.lit(VALID))
+    return sides.otherwise(pl.lit(TRAIN)).cast(pl.Enum(SIDES)).alias(SIDE)
+
+
+class RowDigest:
+    """A digest of a bag of rows: equal for the same rows in any order and any batches.
+
+    It is the sum of two independent 64-bit hashes of each row, modulo 2^64 each. The sums catch changes, not forgers:
+    for those, every file has its SHA-256.
+    """
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = names
+        self._sums = [0, 0]
+        self._rows = 0
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take in a batch of rows."""
+        import numpy as np
+
+        text = row_text(self._names).alias("text")
+        hashes = rows.lazy().select(text).select(_named(0), _named(1)).collect()
+        for i in range(2):
+            self._sums[i] = (self._sums[i] + int(hashes.to_series(i).to_numpy().sum(dtype=np.uint64))) % _WORD
+        self._rows += rows.height
+
+    def hexdigest(self) -> str:
+        """The digest of all rows so far."""
+        return f"{self._rows}-{self._sums[0]:016x}{self._sums[1]:016x}"
+
+
+def _named(i: int) -> pl.Expr:
+    import polars as pl
+
+    return text_hash(pl.col("text"), f"row digest {i}").alias(str(i))

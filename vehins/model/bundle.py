@@ -1,0 +1,165 @@
+"""A model bundle: everything that prediction needs, in files that are checked before they are parsed.
+
+Files: ``model.txt`` (LightGBM's text form), ``features.json`` (the encoder), ``signature.json`` (the columns it takes,
+the cutoff, the scores of the training population), ``golden.jsonl`` (a few rows and the probabilities they must give)
+and ``bundle.json`` (sizes and hashes of the others; its own hash is the bundle's digest). There is no pickle in it,
+and a bundle that answers its golden rows differently is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, ValidationError
+
+from vehins.artifacts.files import FileRecord, damage, record_file, sha256_file
+from vehins.artifacts.manifest import Record, canonical
+from vehins.data.schema import Scalar, TableSchema
+from vehins.errors import BundleRefusedError
+from vehins.model import features
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from lightgbm import Booster
+
+BUNDLE_FILE = "bundle.json"
+MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE = "model.txt", "features.json", "signature.json", "golden.jsonl"
+# Golden rows are predicted by the same code on the same numbers: more than rounding is another model.
+GOLDEN_TOLERANCE = 1e-9
+_BATCH_ROWS = 250_000
+
+
+class Signature(Record):
+    """What a model takes and what its numbers mean."""
+
+    table: TableSchema = Field(description="The schema of the rows it was trained on.")
+    cutoff: float = Field(gt=0, lt=1, description="Probability from which a contact pays: contact cost / sale value.")
+    percentiles: list[float] = Field(
+        min_length=100, description="Sorted quantiles of the training population's scores."
+    )
+
+
+class GoldenRow(Record):
+    """A row and the probability that it must give."""
+
+    row: dict[str, Scalar | None]
+    probability: float
+
+
+class BundleIndex(Record):
+    """The files of a bundle."""
+
+    bundle_version: int = 1
+    files: list[FileRecord]
+
+
+def import_lightgbm() -> Any:
+    """Import LightGBM with idle threads that do not spin: when a core is shared, spinning costs up to five times."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    import lightgbm
+
+    return lightgbm
+
+
+class Bundle:
+    """A loaded model bundle.
+
+    Raises:
+        BundleRefusedError: a file is not the one that was written, or the golden rows come out differently.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.folder = folder
+        self._threads = threads
+        self.digest, self.index = _checked(folder)
+        try:
+            self.encoder = features.parse((folder / FEATURES_FILE).read_bytes())
+            self.signature = Signature.model_validate_json((folder / SIGNATURE_FILE).read_bytes())
+            golden = [GoldenRow.model_validate_json(line) for line in (folder / GOLDEN_FILE).read_bytes().splitlines()]
+        except ValidationError as error:
+            raise _refused(folder, str(error.errors(include_url=False)[0]["msg"])) from None
+        self._booster: Booster = import_lightgbm().Booster(model_str=(folder / MODEL_FILE).read_text(encoding="utf-8"))
+        self._check_golden(golden)
+
+    def _check_golden(self, golden: Sequence[GoldenRow]) -> None:
+        if not golden:
+            raise _refused(self.folder, "It has no golden rows to check it by.")
+        answers = self.predict_rows([item.row for item in golden])
+        for number, (item, answer) in enumerate(zip(golden, answers, strict=True), 1):
+            if not abs(item.probability - answer) <= GOLDEN_TOLERANCE:
+                detail = f"Golden row {number} must give {item.probability:.6f}, and gives {answer:.6f}."
+                raise _refused(self.folder, detail)
+
+    def predict(self, rows: pl.LazyFrame) -> np.ndarray:
+        """Probabilities of typed rows, in their order; streams through them in batches."""
+        import numpy as np
+
+        parts = [
+            self._booster.predict(batch.to_numpy(), num_threads=self._threads)
+            for batch in self.encoder.encode(rows).collect_batches(chunk_size=_BATCH_ROWS)
+        ]
+        return np.concatenate(parts) if parts else np.empty(0)
+
+    def predict_rows(self, rows: Sequence[Mapping[str, Scalar | None]]) -> list[float]:
+        """Probabilities of a few rows that are plain mappings: the serving path."""
+        import numpy as np
+
+        matrix = np.array([self.encoder.encode_row(row) for row in rows], dtype=np.float64)
+        answers: list[float] = np.asarray(self._booster.predict(matrix, num_threads=1)).tolist()
+        return answers
+
+    def percentile(self, probability: float) -> float:
+        """Share of the training population that scores no higher, in percent."""
+        scores = self.signature.percentiles
+        return 100.0 * bisect_right(scores, probability) / len(scores)
+
+    def contact(self, probability: float) -> bool:
+        """Whether a contact pays."""
+        return probability >= self.signature.cutoff
+
+
+def write(
+    folder: Path, *, model: str, encoder: features.Encoder, signature: Signature, golden: Sequence[GoldenRow]
+) -> str:
+    """Write a bundle into a folder; return its digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [canonical(item.model_dump(mode="json")) for item in golden]
+    (folder / MODEL_FILE).write_bytes(model.encode())
+    (folder / FEATURES_FILE).write_bytes(encoder.to_json())
+    (folder / SIGNATURE_FILE).write_bytes(canonical(signature.model_dump(mode="json")) + b"\n")
+    (folder / GOLDEN_FILE).write_bytes(b"\n".join(lines) + b"\n")
+    names = (MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE)
+    index = BundleIndex(files=[record_file(folder, folder / name) for name in names])
+    (folder / BUNDLE_FILE).write_bytes(canonical(index.model_dump(mode="json")) + b"\n")
+    return sha256_file(folder / BUNDLE_FILE)
+
+
+def files(folder: Path) -> list[FileRecord]:
+    """Every file of a bundle, the index included."""
+    _, index = _checked(folder)
+    return [*index.files, record_file(folder, folder / BUNDLE_FILE)]
+
+
+def _checked(folder: Path) -> tuple[str, BundleIndex]:
+    """Check every file before anything parses it: LightGBM's parser kills the process on most truncated models."""
+    try:
+        index = BundleIndex.model_validate(json.loads((folder / BUNDLE_FILE).read_bytes()))
+    except (OSError, ValueError) as error:
+        raise _refused(folder, f"Its index cannot be read: {type(error).__name__}.") from None
+    needed = {MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE} - {record.path for record in index.files}
+    wrong = f"{min(needed)} is not in its index" if needed else None
+    wrong = wrong or next(filter(None, (damage(folder, record) for record in index.files)), None)
+    if wrong:
+        raise _refused(folder, wrong + ".")
+    return sha256_file(folder / BUNDLE_FILE), index
+
+
+def _refused(folder: Path, detail: str) -> BundleRefusedError:
+    hint = "Train it again (`vehins pipeline run`), or name another version."
+    return BundleRefusedError(f"The model bundle {folder} was refused", detail=detail, hint=hint)

@@ -1,0 +1,199 @@
+"""Object stores: named bytes with conditional writes, the only thing that the registry asks of a folder or of S3."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+from urllib.parse import unquote
+
+from vehins.errors import (
+    ConfigurationError,
+    ConflictError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+    storage_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUPPORTED = "This version of vehins keeps its registry in a folder: give a path, or file:///absolute/path."
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C: is a drive of Windows
+_TRIES = 8
+
+
+class Stored(NamedTuple):
+    """The bytes of an object, and the tag that changes whenever they do."""
+
+    data: bytes
+    etag: str
+
+
+class ObjectStore(Protocol):
+    """Named bytes. Every store keeps these promises; ``tests/registry/test_store_contract.py`` holds it to them.
+
+    An object is whole or absent, never partial, even when its writer is killed. A reader sees what was written before
+    it asked. An object that is not there is a `NotFoundError`; a store that cannot tell is an `UnreachableError` of
+    another kind, so that "does not answer" never looks like "has nothing". A bad key is a `ConfigurationError`.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without secrets."""
+        ...
+
+    def get(self, key: str) -> Stored:
+        """Read an object; `NotFoundError` when there is none."""
+        ...
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
+        """Write an object and return its etag.
+
+        With ``if_absent`` only when there is none yet, with ``if_match`` only when its etag is still that one; else
+        `ConflictError`. After one, read again and decide again: it may be that neither of two writers has won.
+        """
+        ...
+
+    def put_file(self, key: str, path: Path, *, if_absent: bool = False) -> str:
+        """Write a local file's bytes as an object, in constant memory, and return its etag; else as `put`."""
+        ...
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Write an object's bytes to a local file, in constant memory; `NotFoundError` when there is no such object.
+
+        Folders above ``path`` are made. ``path`` holds the whole object or what it held before.
+        """
+        ...
+
+    def keys(self, prefix: str) -> list[str]:
+        """List the objects whose key starts with ``prefix``, sorted; unfinished writes are never among them."""
+        ...
+
+
+def open_store(url: str) -> ObjectStore:
+    """Open the store at ``url``: a path or ``file://`` for a folder.
+
+    Nothing is read or made yet. Raises `ConfigurationError` when the kind of store is not one that vehins knows.
+    """
+    from vehins.registry.folder import FolderStore
+
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return FolderStore(_local_path(url, url))
+    if scheme[1].lower() != "file":
+        raise ConfigurationError("The registry is at an address of an unknown kind", detail=_safe(url), hint=SUPPORTED)
+    host, _, path = url[len("file:") :].removeprefix("//").partition("/")
+    if host not in ("", "localhost") or not path:
+        raise ConfigurationError("A file:// address needs an absolute path", detail=_safe(url), hint=SUPPORTED)
+    drive = os.name == "nt" and path[1:2] == ":"
+    return FolderStore(_local_path(unquote(path if drive else f"/{path}"), url))
+
+
+def _local_path(path: str, url: str) -> Path:
+    if not path.strip() or "\0" in path:
+        raise ConfigurationError("The registry has no address", detail=f"It reads {url!r}.", hint=SUPPORTED)
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "The registry is in a home folder that is unknown", detail=url, hint=SUPPORTED
+        ) from error
+
+
+def _safe(url: str) -> str:
+    """Leave out what may be a password: all between the scheme and the host, and after a question mark."""
+    scheme, slashes, rest = re.split("(:/*)", url.partition("?")[0], maxsplit=1)
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that could leave its store, or that not every store can hold.
+
+    Names that start with a dot are the stores' own (temporaries, locks) or those of a file manager.
+    """
+    parts = key.split("/")
+    if any(not part or part.startswith(".") for part in parts) or not key.isprintable() or "\\" in key or ":" in key:
+        raise ConfigurationError(
+            "A name cannot be stored in the registry",
+            detail=f"The name is {key!r}.",
+            hint="Rename the file: no part of its path may be empty, start with a dot or hold a colon or a backslash.",
+        )
+
+
+@contextmanager
+def translated(headline: str, where: str) -> Iterator[None]:
+    """Turn an operating-system error into a `StorageError` or, under ``headline``, into an `UnreachableError`."""
+    try:
+        yield
+    except OSError as error:
+        detail = f"{error.filename or where}: {error.strerror or error}."
+        hint = "Check that it is mounted and that you may read and write it, or name another place in the settings."
+        found = storage_error(error)
+        if found is None:
+            raise UnreachableError(headline, detail=detail, hint=hint) from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StorageError(found.headline, detail=detail, hint=found.hint if full else hint) from error
+
+
+def conflict(store: ObjectStore, key: str) -> ConflictError:
+    """The error for a condition that did not hold."""
+    return ConflictError(
+        f"Somebody else has written {key} first",
+        detail=f"In {store.url}.",
+        hint="Run the command again: it starts from what is there now.",
+    )
+
+
+def missing(store: ObjectStore, key: str) -> NotFoundError:
+    """The error for an object that is not there."""
+    return NotFoundError(
+        f"{key} is not in the registry", detail=f"In {store.url}.", hint="`vehins models list` shows what is there."
+    )
+
+
+def put_once(store: ObjectStore, key: str, data: bytes) -> bytes:
+    """Create an object unless it is there, and return the bytes that stand there now: ``data``, or somebody else's.
+
+    A reply that was lost on its way is no failure: the object is read back. Raises `ConflictError` when writers keep
+    disturbing each other, and what the store raises.
+    """
+    for _ in range(_TRIES):
+        try:
+            store.put(key, data, if_absent=True)
+        except UnreachableError as error:
+            standing = _standing(store, key, error)
+            if standing == data or (standing is not None and isinstance(error, ConflictError)):
+                return standing
+            if not isinstance(error, ConflictError):
+                raise
+        else:
+            return data
+    raise conflict(store, key)
+
+
+def put_file_once(store: ObjectStore, key: str, path: Path) -> None:
+    """Create an object from a file unless it is there already, whatever it holds; errors as `put_once`."""
+    for _ in range(_TRIES):
+        try:
+            store.put_file(key, path, if_absent=True)
+        except ConflictError:
+            if key not in store.keys(key):
+                continue
+        return
+    raise conflict(store, key)
+
+
+def _standing(store: ObjectStore, key: str, error: UnreachableError) -> bytes | None:
+    """What an object holds after a write that failed with ``error``; None when it is not there."""
+    try:
+        return store.get(key).data
+    except NotFoundError:
+        return None
+    except UnreachableError:
+        raise error from None

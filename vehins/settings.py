@@ -1,0 +1,364 @@
+"""One frozen `Settings` for everything that can be chosen, and where each value came from.
+
+A value is taken from the first of: a flag, a ``VEHINS_*`` environment variable, ``.env``, ``vehins.toml``, the default.
+``train.learning_rate`` is ``VEHINS_TRAIN_LEARNING_RATE`` in the environment, ``learning_rate`` below ``[train]`` in the
+file, and ``--set train.learning_rate=0.1`` on the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vehins.errors import SettingsError
+
+PREFIX = "VEHINS_"
+CONFIG_FILE = Path("vehins.toml")
+ENV_FILE = Path(".env")
+# Test suites name their servers with it; a setting never starts so.
+_FOREIGN_PREFIX = "VEHINS_TEST_"
+
+
+class Section(BaseModel):
+    """A group of settings that belong to one stage or one concern."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SplitSettings(Section):
+    """On which side of the split a customer falls."""
+
+    salt: str = Field(
+        "vehins", min_length=1, description="Text mixed into the hash of the key; another salt is another split."
+    )
+    valid: float = Field(0.16, gt=0, lt=1, description="Share of customers that decide when training stops.")
+    test: float = Field(0.20, gt=0, lt=1, description="Share of customers that only the evaluation sees.")
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> Self:
+        if self.valid + self.test >= 1:
+            raise ValueError("split.valid and split.test together leave nothing to train on")
+        return self
+
+
+class IngestSettings(Section):
+    """How a source is read."""
+
+    csv_delimiter: str = Field(",", min_length=1, max_length=1, description="The character between two CSV fields.")
+    part_rows: int = Field(500_000, ge=1_000, description="Rows per Parquet part; bounds the memory of ingest.")
+
+
+class ValidateSettings(Section):
+    """How much that is wrong is tolerated; rows within the tolerance are set aside."""
+
+    max_missing_columns: int = Field(0, ge=0, description="Columns of the schema that may be absent from the source.")
+    max_wrong_types: float = Field(
+        0.0, ge=0, le=1, description="Share of rows with a value that is not of its column's type."
+    )
+    max_bad_values: float = Field(
+        0.001, ge=0, le=1, description="Share of rows with a missing, forbidden or duplicated value."
+    )
+
+
+class TrainSettings(Section):
+    """LightGBM's settings; the names are LightGBM's own."""
+
+    learning_rate: float = Field(0.05, gt=0, le=1, description="Shrinkage of each tree.")
+    num_leaves: int = Field(31, ge=2, le=4096, description="Leaves per tree.")
+    min_data_in_leaf: int = Field(100, ge=1, description="Customers per leaf, at least.")
+    feature_fraction: float = Field(0.7, gt=0, le=1, description="Share of the features that each tree may use.")
+    lambda_l2: float = Field(10.0, ge=0, description="L2 penalty on leaf values.")
+    cat_smooth: float = Field(100.0, ge=0, description="Pulls rare categories towards the mean.")
+    cat_l2: float = Field(50.0, ge=0, description="L2 penalty in splits on categories.")
+    max_rounds: int = Field(1_000, ge=1, description="Trees, at most.")
+    early_stopping_rounds: int = Field(
+        30, ge=1, description="Stop when the valid side has not improved for so many trees."
+    )
+    min_improvement: float = Field(0.0, ge=0, description="Log loss that counts as an improvement for early stopping.")
+    seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in training.")
+    baseline_rows: int = Field(50_000, ge=1_000, description="Customers the baseline is fitted on, at most.")
+
+
+class BusinessSettings(Section):
+    """What a contact costs and a sale brings, in one currency."""
+
+    contact_cost: float = Field(1.0, gt=0, description="Cost of contacting one customer.")
+    sale_value: float = Field(
+        5.0, gt=0, description="Margin of one sale; a customer is worth a call above cost / value."
+    )
+
+    @model_validator(mode="after")
+    def _can_pay(self) -> Self:
+        if self.contact_cost >= self.sale_value:
+            raise ValueError("business.contact_cost is not below business.sale_value: no call can ever pay")
+        return self
+
+
+class EvaluateSettings(Section):
+    """How the test side is measured."""
+
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the two-sided interval around the AUC.")
+
+
+class GateSettings(Section):
+    """What a challenger must show before it may replace the champion."""
+
+    mode: Literal["better", "not-worse"] = Field(
+        "better", description="`better`: beat the champion; `not-worse`: stay within the margin."
+    )
+    margin: float = Field(0.002, ge=0, lt=0.5, description="AUC that `not-worse` may lose.")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="One-sided confidence of the comparison with the champion."
+    )
+    min_auc: float = Field(0.6, ge=0.5, lt=1, description="The lower end of the AUC's interval must reach this.")
+    min_positives: int = Field(
+        50, ge=1, description="Test customers of each class, at least, for a verdict to mean anything."
+    )
+    approve: str | None = Field(
+        None, min_length=3, description="Reason of a person who overrules a refusal; it is recorded."
+    )
+
+
+class ServeSettings(Section):
+    """The HTTP service."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    max_rows: int = Field(10_000, ge=1, description="Rows per request, at most.")
+
+
+class GcSettings(Section):
+    """What `vehins gc` keeps."""
+
+    keep_runs: int = Field(10, ge=1, description="Recent runs whose artifacts are kept.")
+
+
+class Settings(BaseModel):
+    """Everything that can be chosen; frozen, so that a run has one set of settings from start to end."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    workspace: Path = Field(Path(".vehins"), description="Folder of artifacts and runs.")
+    source: str = Field(
+        "demo://", description="Where customer rows come from: `demo://`, a CSV or Parquet file, folder or glob."
+    )
+    schema_file: str = Field(
+        "vehicle-insurance", description="Table schema: the name of a packaged one, or a TOML file."
+    )
+    registry: str | None = Field(
+        None, description="Folder of the model registry; by default `registry` in the workspace."
+    )
+    model_name: str = Field("vehicle-insurance", description="Name of the model in the registry.")
+    alias: str = Field("production", description="Alias that a promoted version gets and that `serve` loads.")
+    threads: int = Field(0, ge=0, le=1024, description="Threads for training and scoring; 0 takes all cores.")
+    lock_timeout: float = Field(
+        60.0, ge=0, description="Seconds to wait for another process that writes to the workspace."
+    )
+    split: SplitSettings = Field(default_factory=SplitSettings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)
+    validate_: ValidateSettings = Field(default_factory=ValidateSettings, alias="validate")
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    business: BusinessSettings = Field(default_factory=BusinessSettings)
+    evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
+    gate: GateSettings = Field(default_factory=GateSettings)
+    serve: ServeSettings = Field(default_factory=ServeSettings)
+    gc: GcSettings = Field(default_factory=GcSettings)
+
+    @property
+    def registry_url(self) -> str:
+        """Where the registry is."""
+        return self.registry or str(self.workspace / "registry")
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to use: the setting, or the cores this process may run on."""
+        if self.threads:
+            return self.threads
+        affinity = getattr(os, "sched_getaffinity", None)
+        return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+class Spec(NamedTuple):
+    """One setting as the documentation lists it."""
+
+    name: str
+    variable: str
+    default: Any
+    description: str
+
+
+class Value(NamedTuple):
+    """One setting with the value in force (secrets masked) and its origin."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+class Loaded(NamedTuple):
+    """Settings and the origin of each value, by dotted name."""
+
+    settings: Settings
+    origins: dict[str, str]
+
+    def values(self) -> list[Value]:
+        """Every setting, safe to print."""
+        flat = flatten(self.settings.model_dump(mode="json", by_alias=True))
+        return [Value(s.name, masked(flat[s.name]), self.origins.get(s.name, "default")) for s in specs()]
+
+
+def specs() -> list[Spec]:
+    """List every setting in the order of its definition."""
+    return list(_walk(Settings, ""))
+
+
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[Spec]:
+    for attribute, field in model.model_fields.items():
+        name = prefix + (field.alias or attribute)
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Section):
+            yield from _walk(annotation, name + ".")
+        else:
+            yield Spec(name, variable(name), field.default, field.description or "")
+
+
+def variable(name: str) -> str:
+    """Name of the environment variable that sets a setting."""
+    return PREFIX + name.replace(".", "_").upper()
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one with dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def masked(value: Any) -> Any:
+    """Hide the password of any URL in a text; other values pass through."""
+    if not isinstance(value, str):
+        return value
+    value = re.sub(
+        r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/@:\s]*):[^\s]*@", r"\g<scheme>\g<user>:***@", value, flags=re.I
+    )
+    return re.sub(
+        r"(?P<key>[?&;](?:password|pwd|secret|token|sig|signature)=)[^&;\s]*", r"\g<key>***", value, flags=re.I
+    )
+
+
+def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> Loaded:
+    """Merge flags, environment, ``.env`` and ``vehins.toml`` over the defaults.
+
+    ``flags`` has dotted names; values of None are taken as not given.
+
+    Raises:
+        SettingsError: a name is unknown or a value cannot be.
+    """
+    layers = list(_layers(flags or {}, config))
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, values in layers:
+        for name, value in values.items():
+            if name not in merged:
+                merged[name], origins[name] = value, origin
+    try:
+        return Loaded(Settings.model_validate(_nest(merged)), origins)
+    except ValidationError as error:
+        raise _invalid(error, origins) from None
+
+
+def _layers(flags: Mapping[str, Any], config: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (origin, flat values), the strongest first."""
+    known = {spec.name: spec.variable for spec in specs()}
+    given = {name: value for name, value in flags.items() if value is not None}
+    _refuse_unknown(given, known, "--set")
+    yield "flag", given
+    yield "environment", _from_variables(os.environ, known, "the environment")
+    yield str(ENV_FILE), _from_env_file(known)
+    path = config or CONFIG_FILE
+    if config or path.exists():
+        yield str(path), _from_toml(path, known)
+
+
+def _from_variables(variables: Mapping[str, str | None], known: Mapping[str, str], where: str) -> dict[str, Any]:
+    """Pick the settings out of environment variables; an empty variable counts as not set."""
+    for name in variables:
+        if name.startswith(PREFIX) and not name.startswith(_FOREIGN_PREFIX) and name not in known.values():
+            _raise_unknown(name, list(known.values()), where)
+    return {name: variables[variable] for name, variable in known.items() if variables.get(variable)}
+
+
+def _from_env_file(known: Mapping[str, str]) -> dict[str, Any]:
+    if not ENV_FILE.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    return _from_variables(dotenv_values(ENV_FILE), known, str(ENV_FILE))
+
+
+def _from_toml(path: Path, known: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        hint = "Name a file that exists: `--config FILE`."
+        raise SettingsError(f"Cannot read the settings file {path}", detail=str(error.strerror), hint=hint) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} is not valid TOML", detail=str(error), hint=f"Mend that place in {path}."
+        ) from None
+    values = flatten(tree)
+    _refuse_unknown(values, known, str(path))
+    return values
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, str], where: str) -> None:
+    for name in values:
+        if name not in known:
+            _raise_unknown(name, list(known), where)
+
+
+def _raise_unknown(name: str, known: list[str], where: str) -> None:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not near:  # a right name in the wrong section
+        near = [candidate for candidate in known if candidate.rpartition(".")[2] == name.rpartition(".")[2]][:1]
+    hint = f"Did you mean `{near[0]}`? " if near else ""
+    raise SettingsError(
+        f"Unknown setting `{name}`", detail=f"Found in {where}.", hint=hint + "`vehins config show` lists all settings."
+    )
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        section, _, key = name.rpartition(".")
+        if section:
+            tree.setdefault(section, {})[key] = value
+        else:
+            tree[key] = value
+    return tree
+
+
+def _invalid(error: ValidationError, origins: Mapping[str, str]) -> SettingsError:
+    first = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if name not in origins:  # a rule over a whole section
+        return SettingsError(
+            f"Settings of `{name}` contradict each other", detail=message + ".", hint="See `vehins config show`."
+        )
+    value = masked(str(first["input"]))
+    hint = f"Mend it there, or override it: `--set {name}=VALUE` or `{variable(name)}=VALUE`."
+    return SettingsError(
+        f"Setting `{name}` cannot be `{value}`", detail=f"{message} (from: {origins[name]}).", hint=hint
+    )

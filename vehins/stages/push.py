@@ -1,0 +1,87 @@
+"""An accepting Evaluation -> a PushedModel: the bundle registered as a version, then the alias moved to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vehins.artifacts.manifest import AnyManifest, Evaluation, PushedModel, PushedModelResult, TrainedModel, digest
+from vehins.errors import DataError, GateRefusedError
+from vehins.model import bundle
+from vehins.registry.objects import open_store
+from vehins.registry.registry import Registry
+from vehins.settings import masked
+from vehins.stages.stage import Context, Outcome, Stage
+
+
+def _registry(ctx: Context) -> Registry:
+    return Registry(open_store(ctx.settings.registry_url), ctx.settings.model_name)
+
+
+def outside(ctx: Context) -> dict[str, Any]:
+    """Where the registry is."""
+    return {"registry": masked(ctx.settings.registry_url)}
+
+
+def stale(ctx: Context, manifest: AnyManifest) -> str | None:
+    """Push again when the alias names another version by now, or the version is gone."""
+    assert isinstance(manifest, PushedModel)  # noqa: S101 - narrows the type
+    pushed = manifest.result
+    version = _registry(ctx).resolve(pushed.alias)
+    if version is None:
+        return f"the registry has no {pushed.alias}"
+    if version.bundle != ctx.input(TrainedModel).manifest.result.bundle:
+        return f"{pushed.alias} is version {version.version} by now"
+    return None
+
+
+def work(ctx: Context) -> Outcome:
+    """Register the version, then move the alias."""
+    evaluation, model = ctx.input(Evaluation).manifest, ctx.input(TrainedModel)
+    judged = evaluation.result
+    if judged.verdict != "accept":
+        raise GateRefusedError(
+            f"Evaluation {evaluation.id} does not accept this model",
+            detail=" ".join(rule.sentence for rule in judged.rules if rule.verdict == "fail"),
+            hint="Evaluate again, or overrule the gate: `vehins evaluate --approve REASON`, then `vehins push`.",
+        )
+    folder = model.path("bundle")
+    files = bundle.files(folder)
+    if judged.bundle != model.manifest.result.bundle:
+        detail = f"It judged bundle {judged.bundle[:12]}, this model is bundle {model.manifest.result.bundle[:12]}."
+        raise DataError("The evaluation is not of this model", detail=detail, hint="Evaluate it: `vehins evaluate`.")
+    registry = _registry(ctx)
+    ctx.progress("registering the version")
+    version, made = registry.publish(
+        folder,
+        files,
+        bundle=judged.bundle,
+        champion=judged.champion.version if judged.champion else None,
+        evaluation=judged.metrics.model_dump(mode="json"),
+        approved=judged.approved,
+        lineage={"TrainedModel": model.manifest.id, "Evaluation": evaluation.id},
+    )
+    before = registry.alias(ctx.settings.alias)
+    reason = f"approved: {judged.approved}" if judged.approved else "accepted by the gate"
+    _, moved = registry.point(ctx.settings.alias, version.version, reason=reason)
+    result = PushedModelResult(
+        registry=masked(ctx.settings.registry_url),
+        model=ctx.settings.model_name,
+        version=version.version,
+        alias=ctx.settings.alias,
+        previous=before.version if before else None,
+        registered=made,
+        promoted=moved,
+    )
+    return Outcome(result, digest(result.model_dump(mode="json")))
+
+
+STAGE = Stage(
+    name="push",
+    makes=PushedModel,
+    needs=(Evaluation, TrainedModel),
+    work=work,
+    reads=("model_name", "alias"),
+    uses=("registry", "workspace"),
+    outside=outside,
+    stale=stale,
+)

@@ -1,0 +1,178 @@
+"""A Dataset -> a Validation: which rows break the schema, what the columns look like, and whether to go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vehins.artifacts.files import sha256_bytes
+from vehins.artifacts.manifest import (
+    Anomaly,
+    AnyManifest,
+    Dataset,
+    DatasetResult,
+    Example,
+    Validation,
+    ValidationResult,
+    digest,
+)
+from vehins.data import checks, parts
+from vehins.data.conform import ROW
+from vehins.data.schema import TableSchema
+from vehins.errors import AnomaliesError, VehinsError
+from vehins.settings import ValidateSettings
+from vehins.stages.stage import Context, Outcome, Stage
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_SHOWN = 3
+
+
+def work(ctx: Context) -> Outcome:
+    """Sweep over the rows, set the bad ones aside, and judge."""
+    import polars as pl
+
+    dataset = ctx.input(Dataset)
+    found = dataset.manifest.result
+    schema = parts.schema_of(dataset)
+    rows = parts.rows(dataset)
+    rules = checks.checks(schema, found.missing_columns)
+    ctx.progress(f"checking {found.rows:,} rows")
+    counted = checks.sweep(rows, schema, rules)
+    unparsed = pl.read_parquet(dataset.path(parts.UNPARSED_FILE))
+    duplicated = checks.duplicated_rows(rows, schema)
+    quarantined = counted.bad_rows or duplicated.height
+    if quarantined:
+        ctx.progress("setting bad rows aside")
+        path = ctx.folder / parts.QUARANTINE_FILE
+        quarantined = checks.write_quarantine(rows, rules, unparsed, duplicated, path)
+    anomalies = [
+        *_missing(found, schema),
+        *_wrong_types(unparsed, schema, found.rows),
+        *checks.anomalies(rows, schema, rules, counted),
+        *_duplicates(duplicated, schema, found.rows),
+    ]
+    reasons = _reasons(found, schema, counted, quarantined, ctx.settings.validate_)
+    result = ValidationResult(
+        rows=found.rows,
+        quarantined_rows=quarantined,
+        anomalies=anomalies,
+        statistics=counted.statistics,
+        verdict="refuse" if reasons else "accept",
+        reasons=reasons,
+    )
+    return Outcome(result, _content(ctx, result), {parts.QUARANTINE_FILE: quarantined})
+
+
+def _content(ctx: Context, result: ValidationResult) -> str:
+    """Later stages depend on which rows are clean, and on nothing else in here."""
+    import polars as pl
+
+    aside = ""
+    if result.quarantined_rows:
+        numbers = pl.read_parquet(ctx.folder / parts.QUARANTINE_FILE, columns=[ROW])[ROW].sort()
+        aside = sha256_bytes(numbers.to_numpy().tobytes())
+    dataset = ctx.input(Dataset).manifest.content
+    return digest({"dataset": dataset, "quarantine": aside, "verdict": result.verdict})
+
+
+def _missing(found: DatasetResult, schema: TableSchema) -> list[Anomaly]:
+    anomalies = []
+    for name in found.missing_columns:
+        near = next((extra for extra in found.extra_columns if schema.nearest(extra) == name), None)
+        expected = f"a column `{name}`" + (f" (is it `{near}`?)" if near else "")
+        anomaly = Anomaly(column=name, rule="missing column", expected=expected, rows=found.rows, share=1, examples=[])
+        anomalies.append(anomaly)
+    return anomalies
+
+
+def _wrong_types(unparsed: pl.DataFrame, schema: TableSchema, rows: int) -> list[Anomaly]:
+    anomalies = []
+    for (name,), cells in unparsed.group_by("column", maintain_order=True):
+        some = cells.head(checks.EXAMPLES).select("key", "row", "value").iter_rows()
+        anomaly = Anomaly(
+            column=str(name),
+            rule="wrong type",
+            expected=f"type {schema.columns[str(name)].dtype}",
+            rows=cells.height,
+            share=cells.height / rows,
+            examples=[Example(key=key or f"row {row}", value=value) for key, row, value in some],
+        )
+        anomalies.append(anomaly)
+    return anomalies
+
+
+def _duplicates(duplicated: pl.DataFrame, schema: TableSchema, rows: int) -> list[Anomaly]:
+    if duplicated.is_empty() or schema.key is None:
+        return []
+    some = duplicated.sort("key").head(checks.EXAMPLES).iter_rows()
+    return [
+        Anomaly(
+            column=schema.key,
+            rule="duplicated key",
+            expected="one row per key",
+            rows=duplicated.height,
+            share=duplicated.height / rows,
+            examples=[Example(key=f"row {row}", value=key) for row, key in some],
+        )
+    ]
+
+
+def _reasons(
+    found: DatasetResult, schema: TableSchema, counted: checks.Sweep, quarantined: int, tolerance: ValidateSettings
+) -> list[str]:
+    """Why the data set is not good enough, a sentence each."""
+    missing = found.missing_columns
+    needed = [name for name in missing if schema.columns[name].role in {"key", "target"}]
+    reasons = [f"The column `{name}` is missing, and nothing can be done without it." for name in needed]
+    if len(missing) > tolerance.max_missing_columns and not needed:
+        names = ", ".join(f"`{name}`" for name in missing)
+        reasons.append(
+            f"{len(missing)} missing: {names} (validate.max_missing_columns = {tolerance.max_missing_columns})."
+        )
+    wrong, bad = counted.unparsed_rows, quarantined - counted.unparsed_rows
+    reasons += _above("values of the wrong type", wrong, found.rows, "max_wrong_types", tolerance.max_wrong_types)
+    reasons += _above("bad values", bad, found.rows, "max_bad_values", tolerance.max_bad_values)
+    clean = found.rows - quarantined
+    if not needed and clean and counted.targets < 2:
+        reasons.append(f"The target `{schema.target}` has one value only; there is nothing to learn.")
+    if clean == 0:
+        reasons.append("No clean row is left.")
+    return reasons
+
+
+def _above(what: str, rows: int, total: int, setting: str, limit: float) -> list[str]:
+    if rows <= limit * total:
+        return []
+    return [f"{rows:,} of {total:,} rows ({rows / total:.2%}) have {what} (validate.{setting} = {limit:g})."]
+
+
+def refusal(manifest: AnyManifest) -> VehinsError | None:
+    """Stop the chain when the data set is not good enough."""
+    assert isinstance(manifest, Validation)  # noqa: S101 - narrows the type
+    result = manifest.result
+    if result.verdict == "accept":
+        return None
+    worst = sorted(result.anomalies, key=lambda anomaly: -anomaly.rows)[:_SHOWN]
+    shown = [
+        f"{a.column}: {a.rule} in {a.rows:,} rows, expected {a.expected}"
+        + (f", for example {a.examples[0].value!r} at {a.examples[0].key}" if a.examples else "")
+        for a in worst
+    ]
+    return AnomaliesError(
+        result.reasons[0],
+        detail=" ".join(result.reasons[1:]) + ("\n" if result.reasons[1:] and shown else "") + "\n".join(shown),
+        hint="Mend the source, adapt the schema (`--schema FILE`), or tolerate it: "
+        "`--set validate.max_bad_values=SHARE` (or `max_wrong_types`, `max_missing_columns`).",
+    )
+
+
+STAGE = Stage(
+    name="validate",
+    makes=Validation,
+    needs=(Dataset,),
+    work=work,
+    reads=("validate_",),
+    libraries=("polars",),
+    refusal=refusal,
+)
