@@ -76,10 +76,17 @@ def _take_part(barrier: Any, results: Any, number: int, task: Callable[..., Any]
 
 
 def start(task: Callable[..., None], *given: Any) -> Any:
-    """Start ``task`` in a process of its own, which is the caller's to kill."""
-    process = CONTEXT.Process(target=task, args=given)
+    """Start ``task`` in a process of its own, which is the caller's to kill, and wait until it has begun."""
+    begun = CONTEXT.Event()
+    process = CONTEXT.Process(target=_begin, args=(begun, task, given))
     process.start()
+    assert begun.wait(60)
     return process
+
+
+def _begin(begun: Any, task: Callable[..., None], given: tuple[Any, ...]) -> None:
+    begun.set()
+    task(*given)
 
 
 def kill(process: Any) -> None:
@@ -149,3 +156,8 @@ def point_at_each(url: str, versions: list[int]) -> int:
 def point_many(url: str, versions: list[int]) -> None:
     while True:
         point_at_each(url, versions)
+
+
+def fetch_one(url: str, version: int, folder: Path) -> bytes:
+    """Fetch and read at once: what is fetched stays."""
+    return (Registry(open_store(url), "car").fetch(version, folder) / "model.txt").read_bytes()

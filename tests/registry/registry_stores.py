@@ -21,6 +21,7 @@ class Watched:
         self.written: list[str] = []
         self.before: Callable[[str], None] = lambda key: None
         self.after: Callable[[str], None] = lambda key: None
+        self.listed: Callable[[list[str]], list[str]] = lambda keys: keys
 
     @property
     def url(self) -> str:
@@ -47,7 +48,7 @@ class Watched:
         self.store.get_file(key, path)
 
     def keys(self, prefix: str) -> list[str]:
-        return self.store.keys(prefix)
+        return self.listed(self.store.keys(prefix))
 
 
 def fail_once(part: str, error: Exception | None = None) -> Callable[[str], None]:

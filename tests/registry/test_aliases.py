@@ -6,6 +6,7 @@ from registry_stores import Watched, fail_once
 
 from vehins.errors import ArtifactDamagedError, ConfigurationError, ConflictError, NotFoundError, UnreachableError
 from vehins.registry import aliases as aliases_module
+from vehins.registry.folder import FolderStore
 from vehins.registry.registry import AliasMove, Registry
 
 CHAMPION = "models/car/aliases/champion.json"
@@ -243,7 +244,10 @@ def test_endless_conflicts_end(registry, watched, monkeypatch):
     assert registry.alias("champion") is None
 
 
-def test_an_alias_deleted_by_hand_goes_on_where_its_history_ends(registry, store, store_url, tmp_path):
+def test_an_alias_deleted_by_hand_goes_on_where_its_history_ends(tmp_path):
+    registry = Registry(FolderStore(tmp_path / "registry"), "car")
+    for number in range(1, 4):
+        publish(registry, tmp_path / f"b{number}", f"text {number}")
     registry.point("champion", 1, reason="first")
     registry.point("champion", 2, reason="second")
     (tmp_path / "registry" / CHAMPION).unlink()
@@ -271,6 +275,22 @@ def test_a_history_that_tells_of_another_move_is_an_error(registry, store):
         registry.point("champion", 2, reason="second")
     assert f"{HISTORY}00000001.json" in caught.value.headline
     assert registry.resolve("champion").version == 1
+
+
+def test_a_listing_that_is_torn_by_two_moves_leaves_no_gap(registry, watched, store):
+    registry.point("champion", 1, reason="first")
+
+    def tear(keys):
+        watched.listed = lambda keys: keys
+        other = Registry(store, "car")
+        other.point("champion", 2, reason="missed by the listing")
+        other.point("champion", 3, reason="seen by the listing")
+        return [*keys, f"{HISTORY}00000003.json"]
+
+    watched.listed = tear
+    moves = registry.history("champion")
+    assert [move.sequence for move in moves] == [1, 2, 3]
+    assert_chain(moves)
 
 
 def test_every_move_of_a_race_is_told(registry, store_url):

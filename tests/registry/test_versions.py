@@ -182,6 +182,23 @@ def test_two_publishers_of_one_bundle_meet(watched, store, tmp_path):
     assert Registry(store, "car").versions() == [mine]
 
 
+def test_a_listing_that_is_torn_misses_no_claim(watched, store, tmp_path):
+    watched.before = fail_once("features.json", KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        publish(Registry(watched, "car"), tmp_path / "b", "one")
+    # A second publisher of the bundle is at work.
+    store.put("models/car/versions/2/claim.json", store.get("models/car/versions/1/claim.json").data)
+    listings = []
+
+    def tear(keys):
+        listings.append(keys)  # the first looks for the bundle, the second for claims
+        return [key for key in keys if "versions/1/" not in key] if len(listings) < 3 else keys
+
+    watched.listed = tear
+    version, new = publish(Registry(watched, "car"), tmp_path / "b", "one")
+    assert (version.version, new) == (1, True)
+
+
 def test_a_bundle_unlike_its_records_is_not_registered(watched, tmp_path):
     registry = Registry(watched, "car")
     files, _ = write_bundle(tmp_path / "b", "one")
@@ -253,7 +270,7 @@ def test_a_manifest_in_the_wrong_place_is_damaged(registry, store, tmp_path):
 
 
 def test_numbers_that_are_none_are_ignored(registry, store, tmp_path):
-    for name in ["01", "x", "-1", "0", "١"]:
+    for name in ["01", "x", "-1", "0", "\u0661"]:
         store.put(f"models/car/versions/{name}/manifest.json", b"{}")
     assert registry.versions() == []
     assert publish(registry, tmp_path / "b", "one")[0].version == 1

@@ -7,6 +7,7 @@ Layout::
     runs/<run id>.json              which artifact each stage made or reused
     damaged/                        what was found damaged, kept for a look
     drafts/                         what is being made; left-overs of dead processes are swept away
+    cache/                          copies of registered bundles, by digest
     lock, lock.json                 the writer's lock, and who holds it
 """
 
@@ -36,7 +37,7 @@ from vehins.errors import ArtifactDamagedError, NotFoundError, WorkspaceVersionE
 
 LAYOUT_VERSION = 1
 LAYOUT_FILE = "workspace.json"
-ARTIFACTS, RUNS, DAMAGED, DRAFTS = "artifacts", "runs", "damaged", "drafts"
+ARTIFACTS, RUNS, DAMAGED, DRAFTS, CACHE = "artifacts", "runs", "damaged", "drafts", "cache"
 
 M_co = TypeVar("M_co", bound=AnyManifest, covariant=True)
 M = TypeVar("M", bound=AnyManifest)

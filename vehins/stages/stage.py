@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar, cast
 from vehins.artifacts.manifest import AnyManifest, Record
 from vehins.artifacts.workspace import Artifact
 from vehins.errors import VehinsError
-from vehins.settings import Settings
+from vehins.settings import Settings, flatten
 
 M = TypeVar("M", bound=AnyManifest)
 
@@ -95,5 +95,4 @@ class Stage:
 
     def read_settings(self, settings: Settings) -> dict[str, Any]:
         """The values that shape the result, as the manifest records them."""
-        dumped = settings.model_dump(mode="json", include=set(self.reads), by_alias=True)
-        return dict(dumped)
+        return flatten(settings.model_dump(mode="json", include=set(self.reads), by_alias=True))

@@ -1,0 +1,83 @@
+"""Writers killed at random moments: what readers see is whole, before and after."""
+
+import random
+import time
+
+import pytest
+from registry_processes import kill, point_many, publish, publish_many, start
+
+from vehins.registry.registry import Registry
+
+ROUNDS = 20
+
+
+@pytest.fixture
+def dice():
+    return random.Random(20261124)
+
+
+def check_versions(registry: Registry, folder) -> int:
+    """Every version that is listed can be fetched and verified."""
+    versions = registry.versions()
+    numbers = [version.version for version in versions]
+    assert numbers == sorted(set(numbers))
+    assert len({version.bundle for version in versions}) == len(versions)
+    for version in versions:
+        registry.fetch(version, folder / str(version.version))
+    return len(versions)
+
+
+def check_alias(registry: Registry) -> int:
+    """The alias points to a whole version, and its history tells every move in order."""
+    before = registry.alias("champion")
+    moves = registry.history("champion")
+    assert [move.sequence for move in moves] == list(range(1, len(moves) + 1))
+    assert [move.previous for move in moves] == [None, *(move.version for move in moves)][: len(moves)]
+    assert len({move.token for move in moves}) == len(moves)
+    if before is not None:
+        assert moves[before.sequence - 1] == before
+        assert registry.resolve("champion") is not None
+    return len(moves)
+
+
+def test_killed_publishers_leave_only_whole_versions(registry, store, store_url, tmp_path, dice):
+    began = time.monotonic()
+    publish(registry, tmp_path / "b", "before all")
+    took = time.monotonic() - began
+    for number in range(ROUNDS):
+        # The same label twice, so that a publisher also meets what was left of the bundle that it publishes itself.
+        publisher = start(publish_many, store_url, tmp_path / f"b{number}", f"round {number // 2}")
+        time.sleep(took * dice.uniform(0.2, 4))
+        if number % 4 == 0:
+            check_versions(registry, tmp_path / "copies")
+        kill(publisher)
+        check_versions(registry, tmp_path / "copies")
+    whole = check_versions(registry, tmp_path / "copies")
+    claims = [key for key in store.keys("models/") if key.endswith("claim.json")]
+    assert 1 < whole < len(claims)  # both were met: finished ones and killed ones
+    version, new = publish(registry, tmp_path / "last", "after all")
+    assert new
+    assert version.version == len(claims) + 1
+    assert registry.versions()[-1] == version
+
+
+def test_killed_movers_leave_a_complete_history(registry, store_url, tmp_path, dice):
+    for number in (1, 2, 3):
+        publish(registry, tmp_path / f"b{number}", f"text {number}")
+    began = time.monotonic()
+    seen = sum(registry.point("champion", number, reason="before all")[1] for number in (1, 2, 3))
+    took = time.monotonic() - began
+    for number in range(ROUNDS):
+        movers = [start(point_many, store_url, order) for order in ([1, 2, 3], [3, 2, 1])[: 1 + number % 2]]
+        time.sleep(took * dice.uniform(0.1, 2))
+        check_alias(registry)
+        for mover in movers:
+            kill(mover)
+        now = check_alias(registry)
+        assert now >= seen
+        seen = now
+    assert seen > 3
+    last = registry.alias("champion")
+    assert last is not None
+    registry.point("champion", last.version % 3 + 1, reason="after all")
+    assert check_alias(registry) == seen + 1

@@ -1,0 +1,5 @@
+"""``python -m vehins`` is the command ``vehins``."""
+
+from vehins.cli import main
+
+main()

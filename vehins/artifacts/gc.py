@@ -1,0 +1,79 @@
+"""What no longer serves anybody: artifacts out of reach of recent runs and live aliases, old damage, old copies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vehins.artifacts import runs
+from vehins.artifacts.manifest import KINDS, AnyManifest
+from vehins.artifacts.workspace import CACHE, DAMAGED, DRAFTS, Artifact, Workspace
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """A folder that can go."""
+
+    folder: Path
+    reason: str
+    size: int
+    """Bytes on disk."""
+
+
+def find(workspace: Workspace, keep_runs: int, pinned: Collection[str], live_bundles: Collection[str]) -> list[Garbage]:
+    """List what can go.
+
+    Kept is what the newest ``keep_runs`` runs made or reused, what has an id in ``pinned``, the newest artifact of each
+    kind, and all that any of these was made from. Copies of bundles are kept when their digest is in ``live_bundles``.
+    """
+    artifacts = {a.manifest.id: a for kind in KINDS.values() for a in workspace.artifacts(kind)}
+    reached = _reached(artifacts, _roots(workspace, keep_runs) | set(pinned))
+    unreached = [a.folder for name, a in artifacts.items() if name not in reached]
+    return [
+        *(_garbage(folder, "out of reach of recent runs and aliases") for folder in unreached),
+        *(_garbage(folder, "damaged, set aside") for folder in _folders(workspace.root / DAMAGED)),
+        *(
+            _garbage(folder, "copy of a version that no alias names")
+            for folder in _folders(workspace.root / CACHE)
+            if folder.name not in live_bundles
+        ),
+    ]
+
+
+def _roots(workspace: Workspace, keep_runs: int) -> set[str]:
+    recent = runs.listing(workspace)[:keep_runs]
+    named = {record.artifact.rpartition("/")[2] for run in recent for record in run.stages if record.artifact}
+    newest = (workspace.newest(kind) for kind in KINDS.values())
+    return named | {artifact.manifest.id for artifact in newest if artifact}
+
+
+def _reached(artifacts: dict[str, Artifact[AnyManifest]], roots: Collection[str]) -> set[str]:
+    reached: set[str] = set()
+    waiting = [name for name in roots if name in artifacts]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += [record.id for record in artifacts[name].manifest.inputs if record.id in artifacts]
+    return reached
+
+
+def _folders(place: Path) -> Iterator[Path]:
+    return (path for path in sorted(place.iterdir()) if path.is_dir()) if place.is_dir() else iter(())
+
+
+def _garbage(folder: Path, reason: str) -> Garbage:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return Garbage(folder, reason, size)
+
+
+def remove(workspace: Workspace, garbage: Collection[Garbage]) -> None:
+    """Remove some folders; the workspace is held for writing. A reader sees a whole artifact or none."""
+    trash = workspace.root / DRAFTS
+    trash.mkdir(exist_ok=True)
+    for item in garbage:
+        gone = trash / f"gone-{item.folder.parent.name}-{item.folder.name}"
+        item.folder.rename(gone)
+        shutil.rmtree(gone)

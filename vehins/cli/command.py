@@ -1,0 +1,152 @@
+"""What every command shares: the common options, errors as three lines or one object, and the exit code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vehins.cli.terminal import Terminal
+    from vehins.errors import VehinsError
+    from vehins.settings import Loaded, Settings
+
+_PANEL = "Common options"
+_COMMON: dict[str, Any] = {
+    "as_json": (bool, False, ("--json",), "Print one JSON object on stdout, errors included."),
+    "quiet": (bool, False, ("--quiet", "-q"), "Print nothing on stderr but errors."),
+    "debug": (bool, False, ("--debug",), "Print tracebacks."),
+    "workspace": (Path | None, None, ("--workspace", "-w"), "Folder of artifacts and runs."),
+    "config": (Path | None, None, ("--config", "-c"), "Settings file instead of vehins.toml."),
+    "set_": (list[str] | None, None, ("--set",), "Any setting, as NAME=VALUE; may be repeated."),
+}
+
+
+@dataclass
+class Call:
+    """One call of a command: its terminal, and the flags that are settings."""
+
+    terminal: Terminal
+    config: Path | None
+    flags: dict[str, Any] = field(default_factory=dict)
+
+    def load(self, **flags: Any) -> Loaded:
+        """Load all settings; ``flags`` has those that the command's own options set (``__`` stands for a dot)."""
+        from vehins.settings import load
+
+        named = {name.replace("__", "."): value for name, value in flags.items()}
+        return load({**self.flags, **{name: value for name, value in named.items() if value is not None}}, self.config)
+
+    def settings(self, **flags: Any) -> Settings:
+        """The settings alone."""
+        return self.load(**flags).settings
+
+
+def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a function as a command: its first parameter is the `Call`, its others are its options."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(function, eval_str=True)
+        own = list(signature.parameters.values())[1:]
+
+        @functools.wraps(function)
+        def wrapper(**values: Any) -> None:
+            common = {key: values.pop(key) for key in _COMMON}
+            _run(function, values, common)
+
+        parameters = [*own, *(_parameter(key, *spec) for key, spec in _COMMON.items())]
+        parameters.sort(key=lambda parameter: parameter.default is not inspect.Parameter.empty)
+        vars(wrapper)["__signature__"] = signature.replace(parameters=parameters)
+        # typer reads annotations with get_type_hints, which follows __wrapped__ back to the function.
+        del wrapper.__wrapped__
+        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        app.command(name)(wrapper)
+        return function
+
+    return register
+
+
+def _parameter(name: str, kind: Any, default: Any, words: tuple[str, ...], text: str) -> inspect.Parameter:
+    option = typer.Option(*words, help=text, rich_help_panel=_PANEL)
+    annotation = Annotated[kind, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _run(function: Callable[..., None], values: dict[str, Any], common: dict[str, Any]) -> None:
+    """Call a command, and turn whatever goes wrong into a message and an exit code."""
+    from vehins.cli.terminal import Terminal
+    from vehins.errors import InterruptedRunError, VehinsError
+
+    terminal = Terminal(as_json=common["as_json"], quiet=common["quiet"])
+    try:
+        flags = {**_assignments(common["set_"] or []), **_given("workspace", common["workspace"])}
+        function(Call(terminal, common["config"], flags), **values)
+    except VehinsError as error:
+        _fail(terminal, error, debug=common["debug"])
+    except KeyboardInterrupt:
+        _fail(terminal, InterruptedRunError("Interrupted"), debug=False)
+    except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+        raise
+    except Exception as error:
+        _fail(terminal, _bug(error), debug=common["debug"])
+
+
+def _fail(terminal: Terminal, error: VehinsError, *, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        terminal.err(traceback.format_exc())
+    terminal.error(error)
+    raise typer.Exit(error.exit_code)
+
+
+def _bug(error: Exception) -> VehinsError:
+    from vehins.errors import VehinsError
+    from vehins.settings import masked
+
+    text = masked(str(error)).splitlines()[:1]
+    detail = ": ".join([type(error).__name__, *text])
+    return VehinsError("A bug in vehins", detail=detail, hint=f"See where: {command_line()} --debug, and report it.")
+
+
+def _given(name: str, value: Any) -> dict[str, Any]:
+    return {} if value is None else {name: value}
+
+
+def _assignments(words: list[str]) -> dict[str, str]:
+    from vehins.errors import UsageError
+
+    found = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            hint = "Write NAME=VALUE, for example `--set train.learning_rate=0.1`."
+            raise UsageError(f"`--set {word}` does not say what to set to what", hint=hint)
+        found[name.strip()] = value
+    return found
+
+
+def command_line() -> str:
+    """The command as it was typed, with passwords masked."""
+    from vehins.settings import masked
+
+    return shlex.join(["vehins", *(masked(word) for word in sys.argv[1:])])
+
+
+Source = Annotated[
+    str | None, typer.Option("--source", "-s", help="Customer rows: demo://, a CSV or Parquet file, folder or glob.")
+]
+SchemaFile = Annotated[str | None, typer.Option("--schema", help="Table schema: a packaged name or a TOML file.")]
+RegistryUrl = Annotated[str | None, typer.Option("--registry", help="Folder of the model registry.")]
+ModelName = Annotated[str | None, typer.Option("--model-name", help="Name of the model in the registry.")]
+Approve = Annotated[str | None, typer.Option("--approve", help="Overrule a refusing gate; the reason is recorded.")]
+InputManifest = Annotated[
+    Path | None, typer.Option("--input", help="Manifest of the artifact to consume; the newest by default.")
+]

@@ -1,0 +1,88 @@
+"""One command per stage: ``vehins ingest`` to ``vehins push``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vehins.cli.command import (
+    Approve,
+    Call,
+    InputManifest,
+    ModelName,
+    RegistryUrl,
+    SchemaFile,
+    Source,
+    command,
+    command_line,
+)
+
+Force = Annotated[bool, typer.Option("--force", help="Run, even if nothing has changed.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for function in (ingest, validate, transform, train, evaluate, push):
+        command(app)(function)
+
+
+def ingest(call: Call, source: Source = None, schema: SchemaFile = None, force: Force = False) -> None:
+    """Read customer rows into a Dataset, typed and split."""
+    _run(call, "ingest", None, force, source=source, schema_file=schema)
+
+
+def validate(call: Call, input_manifest: InputManifest = None, force: Force = False) -> None:
+    """Check a Dataset against its schema, set bad rows aside, stop above the tolerance."""
+    _run(call, "validate", input_manifest, force)
+
+
+def transform(call: Call, input_manifest: InputManifest = None, force: Force = False) -> None:
+    """Fit the encoder on the train side and encode the rows."""
+    _run(call, "transform", input_manifest, force)
+
+
+def train(call: Call, input_manifest: InputManifest = None, force: Force = False) -> None:
+    """Fit LightGBM and write the model bundle."""
+    _run(call, "train", input_manifest, force)
+
+
+def evaluate(
+    call: Call,
+    input_manifest: InputManifest = None,
+    registry: RegistryUrl = None,
+    model_name: ModelName = None,
+    approve: Approve = None,
+    force: Force = False,
+) -> None:
+    """Judge a TrainedModel on the test side, beside the champion."""
+    _run(call, "evaluate", input_manifest, force, registry=registry, model_name=model_name, gate__approve=approve)
+
+
+def push(
+    call: Call,
+    input_manifest: InputManifest = None,
+    registry: RegistryUrl = None,
+    model_name: ModelName = None,
+    force: Force = False,
+) -> None:
+    """Register an accepted model as a version, and promote it."""
+    _run(call, "push", input_manifest, force, registry=registry, model_name=model_name)
+
+
+def _run(call: Call, name: str, manifest: Path | None, force: bool, **flags: Any) -> None:
+    from vehins.cli import reports
+    from vehins.pipeline import STAGES, execute
+
+    settings = call.settings(**flags)
+    stage = next(stage for stage in STAGES if stage.name == name)
+    report = execute(
+        settings,
+        [stage],
+        call.terminal.observer(),
+        command=command_line(),
+        force=[name] if force else [],
+        input_manifest=manifest,
+    )
+    reports.show_stage(call.terminal, report)
