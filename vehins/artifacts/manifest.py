@@ -367,3 +367,12 @@ def parse(data: bytes, name: str) -> AnyManifest:
 def _damaged(name: str, detail: str) -> ArtifactDamagedError:
     hint = "Manifests are not made to be edited: run the stage again, and it makes the artifact anew."
     return ArtifactDamagedError(f"The manifest {name} is damaged", detail=detail, hint=hint)
+
+
+def json_schema(kind: str) -> dict[str, Any]:
+    """The JSON Schema of a kind's manifest file, its seal included."""
+    schema = KINDS[kind].model_json_schema()
+    text = "SHA-256 of all the other fields, as JSON with sorted keys and without spaces."
+    schema["properties"]["checksum"] = {"type": "string", "pattern": "^[0-9a-f]{64}$", "description": text}
+    schema["required"] = [*schema["required"], "checksum"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -1,0 +1,1 @@
+"""Paired measurements of what vehins promises: `python -m benchmarks --help`."""

@@ -1,0 +1,109 @@
+"""`python -m benchmarks [chain] [startup] [growth]`: measure, and print; by default the first two.
+
+- chain: `vehins pipeline run` beside a plain script that trains the same LightGBM; then a run that reuses all.
+- startup: `vehins --help` beside the `--help` of a bare Typer application.
+- growth: 11.5 million synthetic customers beside 381,109: seconds per row, and the peak memory of each stage.
+
+The rows of `chain` are those of the Parquet file in VEHINS_BENCH_FILE, else 381,109 synthetic customers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import measure
+from vehins.data.demo import batches
+
+HERE = Path(__file__).parent
+VEHINS = [sys.executable, "-m", "vehins"]
+STAGES = ("ingest", "validate", "transform", "train", "evaluate", "push")
+PUBLISHED_ROWS, MANY_ROWS = 381_109, 11_500_000
+
+
+def chain(runs: int, folder: Path) -> None:
+    """The whole chain beside a plain script."""
+    source = _rows(folder)
+    number = itertools.count()
+
+    def ours() -> list[str]:
+        return [*VEHINS, "pipeline", "run", "--source", str(source), "--workspace", str(folder / f"w{next(number)}")]
+
+    def plain() -> list[str]:
+        return [sys.executable, str(HERE / "plain_script.py"), str(source)]
+
+    chains, scripts = measure.pairs(ours, plain, runs)
+    print(measure.report("vehins pipeline run", chains))
+    print(measure.report("plain script", scripts))
+    print(measure.ratios(chains, scripts), "  (promised: at most 1.5)")
+    again = [*VEHINS, "pipeline", "run", "--source", str(source), "--workspace", str(folder / "w0")]
+    reused = [measure.run(again) for _ in range(runs)]
+    print(measure.report("the same, all reused", reused), "  (promised: at most 1.0 s)")
+
+
+def _rows(folder: Path) -> Path:
+    """The file to read."""
+    import polars as pl
+
+    given = os.environ.get("VEHINS_BENCH_FILE")
+    if given:
+        return Path(given)
+    path = folder / "customers.parquet"
+    pl.concat(batches(PUBLISHED_ROWS, seed=1)).write_parquet(path)
+    return path
+
+
+def startup(runs: int, _: Path) -> None:
+    """The price of `--help`."""
+    ours, bare = measure.pairs(
+        lambda: [*VEHINS, "--help"], lambda: [sys.executable, str(HERE / "bare_typer.py"), "--help"], 4 * runs
+    )
+    print(measure.report("vehins --help", ours))
+    print(measure.report("bare Typer --help", bare))
+    print(measure.ratios(ours, bare), "  (promised: at most 2.5)")
+
+
+def growth(_: int, folder: Path) -> None:
+    """Thirty times the rows: time per row, and memory by stage."""
+    few = _stages(PUBLISHED_ROWS, folder / "few")
+    many = _stages(MANY_ROWS, folder / "many")
+    print(f"{'stage':<10} {'us/row at 381,109':>18} {'us/row at 11.5 M':>18} {'peak MB at 11.5 M':>18}")
+    for stage in STAGES:
+        small, large = few[stage].seconds / PUBLISHED_ROWS * 1e6, many[stage].seconds / MANY_ROWS * 1e6
+        print(f"{stage:<10} {small:18.2f} {large:18.2f} {many[stage].peak_mb:18,.0f}")
+    totals = [sum(cost.seconds for cost in costs.values()) for costs in (few, many)]
+    print(f"{'all':<10} {totals[0] / PUBLISHED_ROWS * 1e6:18.2f} {totals[1] / MANY_ROWS * 1e6:18.2f}")
+    for rows in (PUBLISHED_ROWS, MANY_ROWS):
+        command = [*VEHINS, "pipeline", "run", "--source", f"demo://?rows={rows}", "-w", str(folder / f"chain{rows}")]
+        cost = measure.run(command)
+        per_row = cost.seconds / rows * 1e6
+        print(f"chain of {rows:>10,} rows: {cost.seconds:.1f} s, {per_row:.2f} us/row, peak {cost.peak_mb:,.0f} MB")
+
+
+def _stages(rows: int, workspace: Path) -> dict[str, measure.Cost]:
+    """Every stage as a process of its own."""
+    source = ["--source", f"demo://?rows={rows}"]
+    return {
+        stage: measure.run([*VEHINS, stage, "-w", str(workspace), *(source if stage == "ingest" else [])])
+        for stage in STAGES
+    }
+
+
+def main() -> None:
+    """Run the benchmarks that were asked for."""
+    known = {"chain": chain, "startup": startup, "growth": growth}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("benchmark", nargs="*", choices=[*known, []], help="which ones")
+    parser.add_argument("--runs", type=int, default=5, help="counted runs of each command (default 5)")
+    arguments = parser.parse_args()
+    for name in arguments.benchmark or ["chain", "startup"]:
+        print(f"--- {name} ---", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            known[name](arguments.runs, Path(folder))
+
+
+main()
