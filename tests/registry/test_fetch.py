@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import threading
+from pathlib import Path
 
 import pytest
 from registry_processes import fetch_one, publish, run_together
@@ -25,13 +26,18 @@ def content(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def beside(folder):
+    """All names in the folder above but that of the lock."""
+    return [path.name for path in folder.parent.iterdir() if path.name != f".{folder.name}.lock"]
+
+
 WHOLE = {"features.json": b"{}", "model.txt": b"one", "more/golden.jsonl": b"one\n"}
 
 
 def test_it_copies_the_bundle(registry, version, out):
     assert registry.fetch(version, out) == out
     assert content(out) == WHOLE
-    assert [path.name for path in out.parent.iterdir()] == ["car-1"]
+    assert beside(out) == ["car-1"]
 
 
 def test_a_number_will_do(registry, version, out):
@@ -57,7 +63,7 @@ def test_a_damaged_copy_is_fetched_again(registry, version, out, damaged):
     (out / "model.txt").unlink() if damaged is None else (out / "model.txt").write_bytes(damaged)
     registry.fetch(version, out)
     assert content(out) == WHOLE
-    assert [path.name for path in out.parent.iterdir()] == ["car-1"]
+    assert beside(out) == ["car-1"]
 
 
 def test_an_empty_folder_is_filled(registry, version, out):
@@ -73,7 +79,7 @@ def test_files_of_somebody_else_are_never_swept_away(registry, version, out):
         registry.fetch(version, out)
     assert "thesis.tex" in caught.value.detail
     assert content(out) == {"deep/thesis.tex": b"mine"}
-    assert [path.name for path in out.parent.iterdir()] == ["car-1"]
+    assert beside(out) == ["car-1"]
 
 
 def test_a_linked_folder_stays_a_link(registry, version, out, tmp_path):
@@ -85,7 +91,7 @@ def test_a_linked_folder_stays_a_link(registry, version, out, tmp_path):
         assert content(out) == WHOLE
         (out / "model.txt").write_text("damaged")
     assert out.is_symlink()
-    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["car"]
+    assert beside(tmp_path / "disk" / "car") == ["car"]
 
 
 def test_a_relative_folder(registry, version, out, monkeypatch):
@@ -111,7 +117,7 @@ def test_a_damaged_registry_is_an_error_and_leaves_nothing(registry, store, vers
         registry.fetch(version, out)
     assert "models/car/versions/1/bundle/model.txt" in caught.value.detail
     assert "version 1" in caught.value.headline.lower()
-    assert list(out.parent.iterdir()) == []
+    assert beside(out) == []
 
 
 def test_a_file_missing_in_the_registry_is_an_error(registry, version, out):
@@ -138,13 +144,33 @@ def test_a_full_disk_leaves_nothing(registry, version, out, monkeypatch):
     with pytest.raises(UnreachableError) as caught:
         registry.fetch(version, out)
     assert "full" in caught.value.headline
-    assert list(out.parent.iterdir()) == []
+    assert beside(out) == []
+
+
+def test_a_swap_that_fails_brings_nothing_half_done(registry, version, out, monkeypatch):
+    registry.fetch(version, out)
+    (out / "model.txt").write_text("bad")
+    replace = Path.replace
+
+    def refuse(path, target):
+        if path.is_dir():
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        with pytest.raises(StorageError):
+            registry.fetch(version, out)
+    assert beside(out) == ["car-1"]
+    assert content(out)["model.txt"] == b"bad"
+    assert registry.fetch(version, out) == out
+    assert content(out) == WHOLE
 
 
 def test_processes_that_fetch_together_all_get_it(registry, store_url, version, out):
     got = run_together(fetch_one, [(store_url, 1, out)] * 6)
     assert got == [WHOLE["model.txt"]] * 6
-    assert [path.name for path in out.parent.iterdir()] == ["car-1"]
+    assert beside(out) == ["car-1"]
 
 
 def test_threads_that_mend_together_all_succeed(registry, version, out):
@@ -166,4 +192,4 @@ def test_threads_that_mend_together_all_succeed(registry, version, out):
             thread.join()
         assert errors == []
         assert content(out) == WHOLE
-        assert [path.name for path in out.parent.iterdir()] == ["car-1"]
+        assert beside(out) == ["car-1"]

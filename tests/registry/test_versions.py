@@ -130,7 +130,7 @@ def test_a_lost_reply_is_no_failure(watched, tmp_path, place):
     assert registry.versions() == [version]
 
 
-@pytest.mark.parametrize("place", ["claim.json", "manifest.json"])
+@pytest.mark.parametrize("place", ["claim.json", "model.txt", "manifest.json"])
 def test_a_conflict_that_nobody_won_is_tried_again(watched, tmp_path, place):
     registry = Registry(watched, "car")
     watched.before = fail_once(place, ConflictError("409"))

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 ROW = "__row__"
 _RAW = "__raw__:"
+# From here on a float no longer tells one integer from the next.
+_EXACT = 2**53
 
 
 class Conformed(NamedTuple):
@@ -42,9 +44,11 @@ def conform(batch: pl.DataFrame, schema: TableSchema, first_row: int) -> Conform
 
     raw = {name: _cleaned(batch.schema[name], name, schema) for name in schema.kept if name in batch.columns}
     typed = [
-        _typed(batch.schema[name], raw[name], schema.columns[name]).alias(name)
-        if name in raw
-        else pl.lit(None, dtype=polars_type(schema.columns[name].dtype)).alias(name)
+        (
+            _typed(batch.schema[name], raw[name], schema.columns[name])
+            if name in raw
+            else pl.lit(None, dtype=polars_type(schema.columns[name].dtype))
+        ).alias(name)
         for name in schema.kept
     ]
     both = batch.lazy().select(*typed, *(expr.alias(_RAW + name) for name, expr in raw.items())).collect()
@@ -60,11 +64,10 @@ def _cleaned(dtype: pl.DataType, name: str, schema: TableSchema) -> pl.Expr:
         return column.fill_nan(None)
     if isinstance(dtype, (pl.Categorical, pl.Enum)):
         column, dtype = column.cast(pl.String), pl.String()
-    if isinstance(dtype, pl.Binary):
-        column, dtype = column.cast(pl.String, strict=False), pl.String()
     if dtype == pl.String:
         column = column.str.strip_chars() if schema.strip else column
-        return pl.when(column.is_in(schema.null_values)).then(None).otherwise(column) if schema.null_values else column
+        missing = schema.missing_texts
+        return pl.when(column.is_in(missing)).then(None).otherwise(column) if missing else column
     return column
 
 
@@ -88,11 +91,13 @@ def _typed(dtype: pl.DataType, value: pl.Expr, column: Column) -> pl.Expr:
 def _as_int(dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
     import polars as pl
 
+    whole = value.cast(pl.Int64, strict=False)
     if dtype.is_integer() or dtype == pl.Boolean:
-        return value.cast(pl.Int64, strict=False)
+        return whole
+    if dtype.is_decimal():
+        return pl.when(whole.cast(dtype, strict=False) == value).then(whole)
     number = value.cast(pl.Float64, strict=False)
-    # Beyond 2^53 a float no longer tells one integer from the next.
-    whole = pl.when((number == number.floor()) & (number.abs() <= 2**53)).then(number).cast(pl.Int64, strict=False)
+    whole = pl.when((number == number.floor()) & (number.abs() < _EXACT)).then(number).cast(pl.Int64, strict=False)
     if dtype == pl.String:
         return pl.coalesce(value.cast(pl.Int64, strict=False), whole)
     return whole
@@ -111,7 +116,7 @@ def _as_text(dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
     import polars as pl
 
     if dtype.is_float():  # a code kept as a float: 28.0 means 28
-        whole = (value == value.floor()) & (value.abs() <= 2**53)
+        whole = (value == value.floor()) & (value.abs() < _EXACT)
         return pl.when(whole).then(value.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(value.cast(pl.String))
     return value.cast(pl.String, strict=False)
 

@@ -176,7 +176,8 @@ def _pick(rng: np.random.Generator, table: Codes, row: Codes) -> Codes:
     """Draw one value per entry of ``row``, from that row of a table of `_World`."""
     import numpy as np
 
-    return table[row, rng.integers(0, 1 << 16, BLOCK, dtype=np.uint16)]
+    picked: Codes = table[row, rng.integers(0, 1 << 16, BLOCK, dtype=np.uint16)]
+    return picked
 
 
 def _flip(rng: np.random.Generator, chance: Floats) -> Codes:

@@ -33,7 +33,9 @@ def rows(dataset: Artifact[Dataset]) -> pl.LazyFrame:
     """All rows of a data set, numbered from 0 in the column ``__row__``, with their side in ``__side__``."""
     import polars as pl
 
-    paths = [dataset.path(record.path) for record in dataset.manifest.files if record.path.startswith(_PARTS + "/")]
+    names = [record.path for record in dataset.manifest.files if record.path.startswith(_PARTS + "/")]
+    # By number, and not by name: five digits are a minimum.
+    paths = [dataset.path(name) for name in sorted(names, key=lambda name: (len(name), name))]
     return pl.scan_parquet(paths, glob=False).with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
 
 

@@ -26,6 +26,9 @@ Scalar = bool | int | float | str
 class Column(Record):
     """One column of the table."""
 
+    # A TOML file may be written with care and still have a typing slip: unknown fields are refused, types are strict.
+    model_config = ConfigDict(strict=True)
+
     dtype: Dtype
     role: Role = "feature"
     category: bool = Field(
@@ -52,28 +55,46 @@ class Column(Record):
             raise ValueError(f"a {self.dtype} has no minimum or maximum; list its `values`")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("the minimum is above the maximum")
-        wrong = [value for value in self.values or [] if not _is(value, self.dtype)]
-        if wrong:
-            raise ValueError(f"{wrong[0]!r} in `values` is not of type {self.dtype}")
+        self._check_values(self.values or [])
+        if self.role in {"key", "target"} and self.nullable:
+            raise ValueError(f"the {self.role} cannot be nullable")
         if self.role == "target":
             self._check_target()
         elif self.positive is not None:
             raise ValueError("only the target has a `positive` value")
         return self
 
+    def _check_values(self, values: list[Scalar]) -> None:
+        wrong = [value for value in values if not _is(value, self.dtype)]
+        if wrong:
+            raise ValueError(f"{wrong[0]!r} in `values` is not of type {self.dtype}")
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands in `values` more than once")
+        outside = [value for value in values if isinstance(value, (int, float)) and not self._in_range(value)]
+        if outside:
+            raise ValueError(f"{outside[0]!r} in `values` is not between the minimum and the maximum")
+
+    def _in_range(self, value: float) -> bool:
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
+
     def _check_target(self) -> None:
-        if self.values is None or len(self.values) != 2 or self.positive not in self.values:
+        if self.values is None or len(self.values) != 2:
             raise ValueError("the target needs two `values`, and one of them as `positive`")
-        if self.nullable:
-            raise ValueError("the target cannot be nullable")
+        if self.positive is None or not _is(self.positive, self.dtype) or self.positive not in self.values:
+            names = " or ".join(repr(value) for value in self.values)
+            raise ValueError(f"the target needs one of its `values` as `positive`: {names}")
 
 
 def _is(value: Scalar, dtype: Dtype) -> bool:
     kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "string": (str,), "bool": (bool,)}
-    return isinstance(value, kinds[dtype]) and (dtype == "bool") == isinstance(value, bool)
+    fits = not isinstance(value, int) or -(2**63) <= value < 2**63
+    return fits and isinstance(value, kinds[dtype]) and (dtype == "bool") == isinstance(value, bool)
 
 
-def _name_is_usable(columns: dict[str, Any]) -> dict[str, Any]:
+def _name_is_usable(columns: Any) -> Any:
+    if not isinstance(columns, dict):
+        return columns  # pydantic says what is wrong
     wrong = [name for name in columns if not name or name.startswith("__") or name != name.strip()]
     if wrong:
         raise ValueError(f"{wrong[0]!r} cannot be the name of a column")
@@ -83,8 +104,7 @@ def _name_is_usable(columns: dict[str, Any]) -> dict[str, Any]:
 class TableSchema(Record):
     """A table of customers: its columns in order, and how missing values are written."""
 
-    # A TOML file may be written with care and still have a typing slip: unknown fields are refused, types are strict.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     name: str = Field(min_length=1)
     version: int = Field(default=1, ge=1)
@@ -104,6 +124,22 @@ class TableSchema(Record):
         if self.key is not None and self.columns[self.key].dtype not in {"int", "string"}:
             raise ValueError("the key is an int or a string")
         return self
+
+    @model_validator(mode="after")
+    def _values_can_be_read(self) -> Self:
+        for name, column in self.columns.items():
+            for value in column.values or []:
+                text = str(value)
+                if self.strip and text != text.strip():
+                    raise ValueError(f"{text!r} in the `values` of `{name}` is never seen: `strip` drops its blanks")
+                if isinstance(value, str) and text in self.missing_texts:
+                    raise ValueError(f"{text!r} in the `values` of `{name}` is never seen: `null_values` has it")
+        return self
+
+    @cached_property
+    def missing_texts(self) -> list[str]:
+        """Texts that stand for a missing value, as they look once blanks are dropped."""
+        return [text.strip() for text in self.null_values] if self.strip else self.null_values
 
     def _named(self, role: Role) -> list[str]:
         return [name for name, column in self.columns.items() if column.role == role]
@@ -166,7 +202,7 @@ def load(name: str) -> TableSchema:
         raise SchemaError(f"{name} is not valid TOML", detail=f"{error}.", hint=f"Mend that place in {name}.") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole schema"
+        where = _place(first["loc"]) or "the whole schema"
         reason = first["msg"].removeprefix("Value error, ")
         raise SchemaError(f"The schema {name} makes no sense at `{where}`", detail=f"{reason}.", hint=_HINT) from None
 
@@ -174,9 +210,15 @@ def load(name: str) -> TableSchema:
 _HINT = "Mend it there; the packaged schema `vehicle-insurance` shows the form (`vehins config schema`)."
 
 
+def _place(loc: tuple[int | str, ...]) -> str:
+    """The dotted place of an error; behind the number of a value, pydantic names a type that it tried."""
+    numbers = [i for i, part in enumerate(loc) if isinstance(part, int)]
+    return ".".join(str(part) for part in (loc[: numbers[0] + 1] if numbers else loc))
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SchemaError(
             f"Cannot read the schema {path}",

@@ -2,14 +2,16 @@
 
 Both rest on xxHash64 (Collet, "xxHash fast digest algorithm", specification 0.1.1) of the UTF-8 text of the values: a
 published function of the values alone, so that the same row falls on the same side on every machine, with every version
-of every library, however the data grow.
+of every library, however the data grow. `row_text` says what that text is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vehins.artifacts.files import sha256_bytes
+from vehins.data.conform import polars_type
 from vehins.data.schema import TableSchema
 
 if TYPE_CHECKING:
@@ -20,15 +22,32 @@ if TYPE_CHECKING:
 SIDE = "__side__"
 TRAIN, VALID, TEST = "train", "valid", "test"
 SIDES = (TRAIN, VALID, TEST)
-_SEPARATOR, _NULL = "\x1f", "\x00"
+_SEPARATOR, _NULL, _ESCAPE = "\x1f", "\x00", "\x10"
 _WORD = 2**64
 
 
-def row_text(names: list[str]) -> pl.Expr:
-    """The values of some columns as one text; different rows have different texts."""
+def row_text(dtypes: Mapping[str, pl.DataType]) -> pl.Expr:
+    """The values of some columns as one text; different rows have different texts.
+
+    The values are joined by U+001F. A text stands as it is, but for U+0010, U+0000 and U+001F in it, which become
+    U+0010 and a digit; an integer is decimal; a bool is ``true`` or ``false``; a missing value is U+0000. A float is the
+    decimal number of its IEEE 754 bits: libraries have changed how they write floats.
+    """
     import polars as pl
 
-    return pl.concat_str([pl.col(name).cast(pl.String).fill_null(_NULL) for name in names], separator=_SEPARATOR)
+    return pl.concat_str([_text(name, dtype).fill_null(_NULL) for name, dtype in dtypes.items()], separator=_SEPARATOR)
+
+
+def _text(name: str, dtype: pl.DataType) -> pl.Expr:
+    import polars as pl
+
+    value = pl.col(name)
+    if dtype == pl.String:
+        special = [_ESCAPE, _NULL, _SEPARATOR]
+        return value.str.replace_many(special, [f"{_ESCAPE}{digit}" for digit in range(len(special))])
+    if dtype.is_float():
+        value = (value.cast(pl.Float64) + 0.0).reinterpret(dtype=pl.UInt64)  # adding 0 makes one zero of both
+    return value.cast(pl.String)
 
 
 def text_hash(text: pl.Expr, salt: str) -> pl.Expr:
@@ -46,7 +65,8 @@ def key_text(schema: TableSchema) -> pl.Expr:
     Without a key, rows that differ only in the target fall on the same side: a model must not be judged on the twin of
     a row that it was trained on.
     """
-    return row_text([schema.key] if schema.key else [name for name in schema.kept if name != schema.target])
+    names = [schema.key] if schema.key else [name for name in schema.kept if name != schema.target]
+    return row_text({name: polars_type(schema.columns[name].dtype) for name in names})
 
 
 def side(schema: TableSchema, settings: SplitSettings) -> pl.Expr:
@@ -76,7 +96,7 @@ class RowDigest:
         """Take in a batch of rows."""
         import numpy as np
 
-        text = row_text(self._names).alias("text")
+        text = row_text({name: rows.schema[name] for name in self._names}).alias("text")
         hashes = rows.lazy().select(text).select(_named(0), _named(1)).collect()
         for i in range(2):
             self._sums[i] = (self._sums[i] + int(hashes.to_series(i).to_numpy().sum(dtype=np.uint64))) % _WORD

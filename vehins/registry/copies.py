@@ -3,42 +3,45 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from vehins.artifacts.files import damage
 from vehins.errors import ConfigurationError
+from vehins.registry.locks import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from vehins.artifacts.files import FileRecord
+
+_PATIENCE = 600.0  # seconds; the lock is held for a download
 
 
 def intact(folder: Path, files: Iterable[FileRecord]) -> bool:
     """Whether a folder holds all these files with the right bytes."""
-    return all(damage(folder, record) is None for record in files)
+    try:
+        return all(damage(folder, record) is None for record in files)
+    except FileNotFoundError:  # another process has just taken a damaged copy away
+        return False
 
 
 def place_copy(folder: Path, files: Iterable[FileRecord], fill: Callable[[Path], None]) -> None:
     """Make ``folder`` hold ``files``: as it is when they are intact, else from what ``fill`` writes into a new folder.
 
-    The new folder takes the name at once, so that no one sees half a copy. Several processes may do this together.
-    Raises `ConfigurationError` when other files stand in the folder, what ``fill`` raises, and OSError.
+    The new folder takes the name at once, so that no one sees half a copy. Of several processes, one fills and the
+    others wait. Raises `ConfigurationError` when other files stand in the folder, `LockedError` when the wait is too
+    long, what ``fill`` raises, and OSError.
     """
     if intact(folder, files):
         return
     target = folder.resolve()  # a link stays, what it points to is replaced
-    _refuse_strangers(target, files)
-    fresh = target.with_name(f".tmp-{uuid4().hex}")
-    try:
-        fresh.mkdir(parents=True)
-        fill(fresh)
-        _take_place(fresh, target, files)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with locked(target.with_name(f".{target.name}.lock"), _PATIENCE):
+        if not intact(target, files):
+            _refuse_strangers(target, files)
+            _replace(target, fill)
 
 
 def _refuse_strangers(folder: Path, files: Iterable[FileRecord]) -> None:
@@ -57,22 +60,15 @@ def _refuse_strangers(folder: Path, files: Iterable[FileRecord]) -> None:
         )
 
 
-def _take_place(fresh: Path, target: Path, files: Iterable[FileRecord]) -> None:
-    """Rename ``fresh`` to ``target``; of several processes, the first wins, and no intact copy is taken away."""
-    try:
-        fresh.replace(target)
-    except OSError:
-        if intact(target, files):
-            return
-    else:
-        return
+def _replace(target: Path, fill: Callable[[Path], None]) -> None:
+    fresh = target.with_name(f".tmp-{uuid4().hex}")
     old = fresh.with_name(f"{fresh.name}-old")
     try:
-        with suppress(FileNotFoundError):
+        fresh.mkdir()
+        fill(fresh)
+        if target.exists():
             target.replace(old)
         fresh.replace(target)
-    except OSError:
-        if not intact(target, files):
-            raise
     finally:
+        shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

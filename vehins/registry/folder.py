@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
 from vehins.artifacts.files import flush_folder, sha256_bytes, sha256_file
-from vehins.errors import LockedError, UnreachableError
+from vehins.errors import UnreachableError
+from vehins.registry.locks import locked
 from vehins.registry.objects import Stored, check_key, conflict, missing, translated
 
 if TYPE_CHECKING:
@@ -157,21 +156,8 @@ class FolderStore:
         finally:
             temporary.unlink(missing_ok=True)
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = FileLock(self._root / ".lock", timeout=_PATIENCE, poll_interval=0.01)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise LockedError(
-                f"Another process holds the registry at {self.url}",
-                detail=f"{lock.lock_file} has been locked for {_PATIENCE:.0f} s.",
-                hint="Wait until it has ended, or end it, and run the command again.",
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self._root / ".lock", _PATIENCE)
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder and those above it, each durable before anything is put inside."""
@@ -203,8 +189,8 @@ class FolderStore:
     def _refuse_broken_link(self, path: Path) -> None:
         """Tell what is absent from what is out of reach: below a link whose target is gone, say unmounted.
 
-        Raises `UnreachableError` for such a link on the way to ``path``, and OSError when a step cannot be looked at, say
-        because a file stands in a folder's place.
+        Raises `UnreachableError` for such a link on the way to ``path``, and OSError when a step cannot be looked at,
+        say because a file stands in a folder's place.
         """
         for step in (*reversed(path.parents), path):
             try:
