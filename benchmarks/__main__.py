@@ -4,14 +4,13 @@
 - startup: `vehins --help` beside the `--help` of a bare Typer application.
 - growth: 11.5 million synthetic customers beside 381,109: seconds per row, and the peak memory of each stage.
 
-The rows of `chain` are those of the Parquet file in VEHINS_BENCH_FILE, else 381,109 synthetic customers.
+The rows of `chain` are those of the Parquet file of `--file`, else 381,109 synthetic customers.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -25,9 +24,9 @@ STAGES = ("ingest", "validate", "transform", "train", "evaluate", "push")
 PUBLISHED_ROWS, MANY_ROWS = 381_109, 11_500_000
 
 
-def chain(runs: int, folder: Path) -> None:
+def chain(runs: int, folder: Path, file: Path | None) -> None:
     """The whole chain beside a plain script."""
-    source = _rows(folder)
+    source = file or _customers(folder)
     number = itertools.count()
 
     def ours() -> list[str]:
@@ -45,19 +44,16 @@ def chain(runs: int, folder: Path) -> None:
     print(measure.report("the same, all reused", reused), "  (promised: at most 1.0 s)")
 
 
-def _rows(folder: Path) -> Path:
-    """The file to read."""
+def _customers(folder: Path) -> Path:
+    """Synthetic customers as a file."""
     import polars as pl
 
-    given = os.environ.get("VEHINS_BENCH_FILE")
-    if given:
-        return Path(given)
     path = folder / "customers.parquet"
     pl.concat(batches(PUBLISHED_ROWS, seed=1)).write_parquet(path)
     return path
 
 
-def startup(runs: int, _: Path) -> None:
+def startup(runs: int, _: Path, __: Path | None) -> None:
     """The price of `--help`."""
     ours, bare = measure.pairs(
         lambda: [*VEHINS, "--help"], lambda: [sys.executable, str(HERE / "bare_typer.py"), "--help"], 4 * runs
@@ -67,7 +63,7 @@ def startup(runs: int, _: Path) -> None:
     print(measure.ratios(ours, bare), "  (promised: at most 2.5)")
 
 
-def growth(_: int, folder: Path) -> None:
+def growth(_: int, folder: Path, __: Path | None) -> None:
     """Thirty times the rows: time per row, and memory by stage."""
     few = _stages(PUBLISHED_ROWS, folder / "few")
     many = _stages(MANY_ROWS, folder / "many")
@@ -99,11 +95,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", nargs="*", choices=[*known, []], help="which ones")
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each command (default 5)")
+    parser.add_argument("--file", type=Path, help="Parquet file of customers for `chain`")
     arguments = parser.parse_args()
     for name in arguments.benchmark or ["chain", "startup"]:
         print(f"--- {name} ---", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            known[name](arguments.runs, Path(folder))
+            known[name](arguments.runs, Path(folder), arguments.file)
 
 
 main()

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -75,16 +76,20 @@ def _take_part(barrier: Any, results: Any, number: int, task: Callable[..., Any]
         results.put((number, traceback.format_exc()))
 
 
-def start(task: Callable[..., None], *given: Any) -> Any:
-    """Start ``task`` in a process of its own, which is the caller's to kill, and wait until it has begun."""
+def start(scratch: Path, task: Callable[..., None], *given: Any) -> Any:
+    """Start ``task`` in a process of its own, which is the caller's to kill, and wait until it has begun.
+
+    What it leaves behind as temporary files goes to ``scratch``.
+    """
     begun = CONTEXT.Event()
-    process = CONTEXT.Process(target=_begin, args=(begun, task, given))
+    process = CONTEXT.Process(target=_begin, args=(begun, str(scratch), task, given))
     process.start()
     assert begun.wait(60)
     return process
 
 
-def _begin(begun: Any, task: Callable[..., None], given: tuple[Any, ...]) -> None:
+def _begin(begun: Any, scratch: str, task: Callable[..., None], given: tuple[Any, ...]) -> None:
+    tempfile.tempdir = scratch
     begun.set()
     task(*given)
 

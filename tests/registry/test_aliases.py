@@ -136,7 +136,7 @@ def test_a_damaged_alias_is_an_error(registry, store, watched, data):
         with pytest.raises(ArtifactDamagedError) as caught:
             call()
         assert CHAMPION in caught.value.headline
-        assert "vehins models promote" in caught.value.hint
+        assert "vehins push" in caught.value.hint
     assert watched.written == []
 
 

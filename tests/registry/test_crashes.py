@@ -46,7 +46,7 @@ def test_killed_publishers_leave_only_whole_versions(registry, store, store_url,
     took = time.monotonic() - began
     for number in range(ROUNDS):
         # The same label twice, so that a publisher also meets what was left of the bundle that it publishes itself.
-        publisher = start(publish_many, store_url, tmp_path / f"b{number}", f"round {number // 2}")
+        publisher = start(tmp_path, publish_many, store_url, tmp_path / f"b{number}", f"round {number // 2}")
         time.sleep(took * dice.uniform(0.2, 4))
         if number % 4 == 0:
             check_versions(registry, tmp_path / "copies")
@@ -68,7 +68,7 @@ def test_killed_movers_leave_a_complete_history(registry, store_url, tmp_path, d
     seen = sum(registry.point("champion", number, reason="before all")[1] for number in (1, 2, 3))
     took = time.monotonic() - began
     for number in range(ROUNDS):
-        movers = [start(point_many, store_url, order) for order in ([1, 2, 3], [3, 2, 1])[: 1 + number % 2]]
+        movers = [start(tmp_path, point_many, store_url, order) for order in ([1, 2, 3], [3, 2, 1])[: 1 + number % 2]]
         time.sleep(took * dice.uniform(0.1, 2))
         check_alias(registry)
         for mover in movers:

@@ -7,9 +7,18 @@ import threading
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from registry_processes import fetch_one, publish, run_together
 
-from vehins.errors import ArtifactDamagedError, ConfigurationError, NotFoundError, StorageError, UnreachableError
+from vehins.errors import (
+    ArtifactDamagedError,
+    ConfigurationError,
+    LockedError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+)
+from vehins.registry import copies
 
 
 @pytest.fixture
@@ -165,6 +174,15 @@ def test_a_swap_that_fails_brings_nothing_half_done(registry, version, out, monk
     assert content(out)["model.txt"] == b"bad"
     assert registry.fetch(version, out) == out
     assert content(out) == WHOLE
+
+
+def test_a_lock_that_stays_held_says_so(registry, version, out, monkeypatch):
+    monkeypatch.setattr(copies, "_PATIENCE", 0.1)
+    out.parent.mkdir()
+    with FileLock(out.parent / ".car-1.lock"), pytest.raises(LockedError) as caught:
+        registry.fetch(version, out)
+    assert ".car-1.lock" in caught.value.detail
+    assert beside(out) == []
 
 
 def test_processes_that_fetch_together_all_get_it(registry, store_url, version, out):

@@ -193,13 +193,13 @@ def test_no_increment_is_lost(store, store_url):
     assert store.get("counter").data == b"100"
 
 
-def test_a_killed_writer_leaves_whole_objects(store, store_url):
+def test_a_killed_writer_leaves_whole_objects(store, store_url, tmp_path):
     sizes = {"a": 300_000, "b": 500_000}
     dice = random.Random(7)
     store.put("object", b"a" * sizes["a"])
     seen = set()
     for _ in range(6):
-        writers = [start(put_many, store_url, "object", letter, size) for letter, size in sizes.items()]
+        writers = [start(tmp_path, put_many, store_url, "object", letter, size) for letter, size in sizes.items()]
         until = time.monotonic() + dice.uniform(0.05, 0.2)
         while time.monotonic() < until:
             data, etag = store.get("object")

@@ -1,5 +1,7 @@
 """Versions: registered once, whole or not at all."""
 
+from datetime import datetime
+
 import pytest
 from pydantic import ValidationError
 from registry_processes import publish, publish_one, run_together, write_bundle
@@ -7,6 +9,7 @@ from registry_stores import Watched, fail_once
 
 from vehins.artifacts.files import FileRecord
 from vehins.errors import ArtifactDamagedError, ConfigurationError, ConflictError, NotFoundError, UnreachableError
+from vehins.registry import registry as registry_module
 from vehins.registry.objects import open_store
 from vehins.registry.registry import ModelVersion, Registry, model_names
 
@@ -92,6 +95,27 @@ def test_the_same_bundle_is_registered_once(watched, tmp_path):
     before = list(watched.written)
     assert publish(registry, tmp_path / "d", "one") == (first, False)
     assert watched.written == before
+
+
+def test_only_one_publisher_is_told_that_it_made_the_version(watched, store, tmp_path, monkeypatch):
+    """Not even when two register the same bundle in the same microsecond."""
+
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(2026, 11, 24, tzinfo=tz)
+
+    monkeypatch.setattr(registry_module, "datetime", Stopped)
+    met = []
+
+    def overtake(key):
+        if "manifest" in key and not met:
+            met.append(publish(Registry(store, "car"), tmp_path / "other", "one"))
+
+    watched.before = overtake
+    mine, new = publish(Registry(watched, "car"), tmp_path / "b", "one")
+    assert met == [(mine, True)]
+    assert not new
 
 
 def test_find_gives_the_newest(registry, store, tmp_path):

@@ -22,7 +22,7 @@ from vehins.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SUPPORTED = "This version of vehins keeps its registry in a folder: give a path, or file:///absolute/path."
+SUPPORTED = "This version of vehins keeps its registry in a folder: `--registry PATH`, or file:///absolute/path."
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C: is a drive of Windows
 _TRIES = 8
 
@@ -133,7 +133,7 @@ def translated(headline: str, where: str) -> Iterator[None]:
         yield
     except OSError as error:
         detail = f"{error.filename or where}: {error.strerror or error}."
-        hint = "Check that it is mounted and that you may read and write it, or name another place in the settings."
+        hint = "Check that it is mounted and that you may read and write it, or name another place with `--registry`."
         found = storage_error(error)
         if found is None:
             raise UnreachableError(headline, detail=detail, hint=hint) from error

@@ -48,13 +48,14 @@ class ModelVersion(Record):
     evaluation: dict[str, Scalar] = Field(description="Summary of its metrics.")
     approved: str | None = Field(description="The reason that a person gave for overruling the gate.")
     lineage: dict[str, str] = Field(description="The artifacts that it comes from: kind -> id.")
+    token: str = Field(default="", description="A random number, by which its writer knows it for its own.")
 
 
 class AliasMove(Record):
     """One move of an alias: where it points, where it pointed before, by whom, and why."""
 
     mend: ClassVar[str] = (
-        "Restore that object from a backup, or delete it; then point the alias again (`vehins models promote`)."
+        "Restore that object from a backup, or delete it; then promote a version again (`vehins push`)."
     )
 
     alias: str = Field(description="Name of the alias.")

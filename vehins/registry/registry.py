@@ -133,6 +133,7 @@ class Registry:
             evaluation=dict(evaluation),
             approved=approved,
             lineage=dict(lineage),
+            token=new_token(),
         )
         found = self.find(bundle)
         if found is not None:
@@ -154,7 +155,7 @@ class Registry:
         """Copy a version's bundle into ``folder``, verified, and return that folder; a copy that is intact is kept.
 
         Raises `ArtifactDamagedError` when what is stored is not what the manifest says, `ConfigurationError` when other
-        files stand in the folder; neither changes it.
+        files stand in the folder, and `LockedError` when another process fills it for too long; none changes it.
         """
         wanted = version if isinstance(version, ModelVersion) else self.version(version)
 
