@@ -67,6 +67,19 @@ def test_pointing_again_writes_nothing(registry, watched):
     assert watched.written == before
 
 
+def test_it_moves_only_from_where_it_is_expected(registry, watched):
+    with pytest.raises(ConflictError):
+        registry.point("champion", 1, reason="", instead_of=frozenset({2}))
+    assert registry.alias("champion") is None
+    registry.point("champion", 1, reason="", instead_of=frozenset({None}))
+    watched.written.clear()
+    with pytest.raises(ConflictError):
+        registry.point("champion", 3, reason="", instead_of=frozenset({None, 2}))
+    assert registry.point("champion", 1, reason="", instead_of=frozenset({2}))[1] is False
+    assert watched.written == []
+    assert registry.point("champion", 3, reason="", instead_of=frozenset({1}))[1] is True
+
+
 def test_aliases_are_apart(registry):
     registry.point("champion", 1, reason="")
     registry.point("champion-old", 2, reason="")

@@ -46,15 +46,20 @@ class Aliases:
             moves.setdefault(current.sequence, current)
         return [moves[number] for number in sorted(moves)]
 
-    def move(self, alias: str, version: int, *, reason: str) -> tuple[AliasMove, bool]:
+    def move(
+        self, alias: str, version: int, *, reason: str, instead_of: frozenset[int | None] | None = None
+    ) -> tuple[AliasMove, bool]:
         """Let an alias point to a version, and tell whether that moved it; when it points there, nothing is written.
 
-        Raises `ConflictError` when other writers keep moving it.
+        With ``instead_of``, only when it points to one of those versions (None: nowhere yet). Raises `ConflictError`
+        when it points to another, and when other writers keep moving it.
         """
         for attempt in range(_TRIES):
             current, etag = self._read(alias)
             if current is not None and current.version == version:
                 return current, False
+            if instead_of is not None and (current.version if current else None) not in instead_of:
+                raise conflict(self._store, self._key(alias))
             if current is not None:
                 self._record(current)
             move = self._next(alias, version, current, reason)

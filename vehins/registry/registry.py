@@ -141,15 +141,18 @@ class Registry:
         self._check_source(folder, draft.files)
         return self._register(draft, folder)
 
-    def point(self, alias: str, version: int, *, reason: str) -> tuple[AliasMove, bool]:
+    def point(
+        self, alias: str, version: int, *, reason: str, instead_of: frozenset[int | None] | None = None
+    ) -> tuple[AliasMove, bool]:
         """Let an alias point to a version, and tell whether that moved it; promotion and rollback are both this.
 
-        Raises `NotFoundError` when there is no such version, `ArtifactDamagedError` when its stored files are not
-        those of its manifest, and `ConflictError` when other writers keep moving the alias.
+        With ``instead_of``, the alias is moved only from one of those versions (None: from nowhere). Raises
+        `NotFoundError` when there is no such version, `ArtifactDamagedError` when its stored files are not those of its
+        manifest, and `ConflictError` when the alias points elsewhere or other writers keep moving it.
         """
         check_name("an alias", alias)
         self._check_stored(self.version(version))
-        return self._aliases.move(alias, version, reason=reason)
+        return self._aliases.move(alias, version, reason=reason, instead_of=instead_of)
 
     def fetch(self, version: ModelVersion | int, folder: Path) -> Path:
         """Copy a version's bundle into ``folder``, verified, and return that folder; a copy that is intact is kept.
