@@ -1,0 +1,41 @@
+"""One real model for all tests of the service."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from serving_models import build
+
+from vehins.serving.app import create_app
+from vehins.serving.predictor import Predictor, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fastapi import FastAPI
+
+    from vehins.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a workspace with a model in production."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("empty"))  # no vehins.toml and no .env
+        for name in [name for name in os.environ if name.startswith("VEHINS_")]:
+            patch.delenv(name)
+        yield build(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="session")
+def predictor(served: Settings) -> Predictor:
+    """That model, loaded."""
+    return load(served)
+
+
+@pytest.fixture(scope="session")
+def app(predictor: Predictor) -> FastAPI:
+    """The application with that model."""
+    return create_app(predictor, 1_000)

@@ -1,0 +1,65 @@
+"""A real model to serve, and a short way to ask the application."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from vehins import pipeline, settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+    from vehins.artifacts.runs import StageRecord
+    from vehins.settings import Settings
+
+GOOD = {
+    "Gender": "Male",
+    "Age": 44,
+    "Driving_License": 1,
+    "Region_Code": 28,
+    "Previously_Insured": 0,
+    "Vehicle_Age": "> 2 Years",
+    "Vehicle_Damage": "Yes",
+    "Annual_Premium": 40454.0,
+    "Policy_Sales_Channel": 26,
+    "Vintage": 217,
+}
+
+
+class Silent:
+    """An observer who says nothing."""
+
+    def waiting(self, holder: str) -> None: ...
+
+    def started(self, stage: str) -> None: ...
+
+    def progress(self, text: str, done: float = 0, total: float | None = None) -> None: ...
+
+    def ended(self, record: StageRecord) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+
+def build(folder: Path, **flags: str) -> Settings:
+    """Run the whole chain on a small demo, and return settings to serve its model."""
+    given = {"workspace": str(folder), "source": "demo://?rows=4000", "train.max_rounds": "30", "threads": "1"}
+    loaded = settings.load(given | flags).settings
+    report = pipeline.execute(loaded, pipeline.STAGES, Silent(), command="test")
+    assert report.error is None
+    return loaded
+
+
+def ask(app: FastAPI, method: str, path: str, **more: Any) -> httpx.Response:
+    """One request to an application, without a socket."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://vehins.test") as client:
+            return await client.request(method, path, **more)
+
+    return asyncio.run(send())

@@ -1,0 +1,53 @@
+"""The OpenAPI document: it describes what the service takes and answers, errors included."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from serving_models import GOOD, ask
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+def test_docs(app: FastAPI) -> None:
+    response = ask(app, "GET", "/docs")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    assert "/openapi.json" in response.text
+
+
+def test_the_document_describes_requests_and_errors(app: FastAPI) -> None:
+    document = ask(app, "GET", "/openapi.json").json()
+    assert list(document["paths"]) == ["/healthz", "/readyz", "/v1/predict", "/v1/model"]
+    operation = document["paths"]["/v1/predict"]["post"]
+    schemas = document["components"]["schemas"]
+    content = operation["requestBody"]["content"]["application/json"]
+    assert content["schema"] == {"$ref": "#/components/schemas/PredictRequest"}
+    assert schemas["PredictRequest"]["properties"]["rows"]["items"] == {"$ref": "#/components/schemas/CustomerRow"}
+    assert schemas["CustomerRow"]["properties"].keys() == GOOD.keys()
+    assert operation["operationId"] == "predict"
+    answers = {
+        status: answer["content"]["application/json"]["schema"] for status, answer in operation["responses"].items()
+    }
+    assert answers == {
+        "200": {"$ref": "#/components/schemas/PredictAnswer"},
+        "413": {"$ref": "#/components/schemas/ErrorAnswer"},
+        "422": {"$ref": "#/components/schemas/RefusedAnswer"},
+        "503": {"$ref": "#/components/schemas/ErrorAnswer"},
+    }
+
+
+def test_every_reference_of_the_document_leads_somewhere(app: FastAPI) -> None:
+    document = ask(app, "GET", "/openapi.json").json()
+    text = json.dumps(document)
+    for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
+        assert name in document["components"]["schemas"]
+    assert "$defs" not in text
+
+
+def test_the_example_of_the_document_is_answered(app: FastAPI) -> None:
+    document = ask(app, "GET", "/openapi.json").json()
+    [example] = document["components"]["schemas"]["CustomerRow"]["examples"]
+    assert ask(app, "POST", "/v1/predict", json={"rows": [example]}).status_code == 200

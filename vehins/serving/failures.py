@@ -1,0 +1,106 @@
+"""Errors on their way out: each becomes the one shape, and none tells of paths, stacks or secrets."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from vehins.serving.answers import ErrorAnswer, Fault, RefusedAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fastapi import FastAPI, Request, Response
+
+_SHOWN_CHARACTERS = 100
+_DOCS = "`/docs` lists what this service answers."
+NOT_READY = Fault(
+    headline="No model is loaded",
+    detail="The service runs, and has no model that answers.",
+    hint="Try again in a moment; whoever runs the service can look at `vehins models list`.",
+)
+
+
+class RefusalError(Exception):
+    """Ends a request with an answer that is an error."""
+
+    def __init__(self, status: int, answer: ErrorAnswer, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(answer.error.headline)
+        self.status = status
+        self.answer = answer
+        self.headers = headers
+
+
+def not_ready() -> RefusalError:
+    """There is no model (503)."""
+    return RefusalError(503, ErrorAnswer(error=NOT_READY), {"Retry-After": "5"})
+
+
+def too_large(max_bytes: int, max_rows: int) -> RefusalError:
+    """The body is larger than any honest one (413)."""
+    fault = Fault(
+        headline="The request is too large",
+        detail=f"At most {max_bytes:,} bytes are taken, for {max_rows:,} rows.",
+        hint="Send the rows in several requests; whoever runs the service can raise `serve.max_rows`.",
+    )
+    # What is left of the body will not be read.
+    return RefusalError(413, ErrorAnswer(error=fault), {"Connection": "close"})
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of an application leave it in the one shape."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
+
+    app.add_exception_handler(RefusalError, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(Exception, _bug)
+
+
+def _json(status: int, answer: ErrorAnswer, headers: Mapping[str, str] | None = None) -> Response:
+    from fastapi import Response
+
+    return Response(answer.model_dump_json(), status, headers, media_type="application/json")
+
+
+async def _refused(_: Request, error: Any) -> Response:
+    return _json(error.status, error.answer, error.headers)
+
+
+async def _http(request: Request, error: Any) -> Response:
+    """What the framework itself refuses, such as a path or a method that is not there."""
+    path = request.url.path[:_SHOWN_CHARACTERS]
+    if error.status_code == 404:
+        fault = Fault(headline="There is nothing at this address", detail=f"Asked for `{path}`.", hint=_DOCS)
+    elif error.status_code == 405:
+        methods = (error.headers or {}).get("Allow", "")
+        detail = f"`{path}` takes {methods}, not {request.method[:_SHOWN_CHARACTERS]}."
+        fault = Fault(headline="This address takes another method", detail=detail, hint=_DOCS)
+    else:
+        fault = Fault(headline=HTTPStatus(error.status_code).phrase, detail=f"Asked for `{path}`.", hint=_DOCS)
+    return _json(error.status_code, ErrorAnswer(error=fault), error.headers)
+
+
+async def _malformed(_: Request, error: Any) -> Response:
+    """A parameter of an address that the framework checks."""
+    places = sorted({".".join(map(str, item["loc"][1:]))[:_SHOWN_CHARACTERS] for item in error.errors()})
+    fault = Fault(headline="A parameter cannot be used", detail=f"At fault: {', '.join(places[:5])}.", hint=_DOCS)
+    return _json(422, RefusedAnswer(error=fault, rows=[]))
+
+
+async def _gone(_: Request, __: Exception) -> Response:
+    """The client has left in the middle of its request: nobody reads this, and nobody's log needs a stack."""
+    return _json(400, ErrorAnswer(error=Fault(headline="The request ended too early", detail="", hint=_DOCS)))
+
+
+async def _bug(_: Request, __: Exception) -> Response:
+    """A fault of the service; the server writes the stack to its own log."""
+    fault = Fault(
+        headline="The service failed on this request",
+        detail="It is a fault of the service, not of the request.",
+        hint="Tell whoever runs the service: its log has the reason.",
+    )
+    return _json(500, ErrorAnswer(error=fault))

@@ -1,0 +1,61 @@
+"""The one place where the service keeps its model, so that another can take its place between two requests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vehins.serving.requests import request_model
+
+if TYPE_CHECKING:
+    from vehins.data.schema import Column, TableSchema
+    from vehins.serving.predictor import Predictor
+    from vehins.serving.requests import PredictRequest
+
+_TEXT_BYTES = 1024  # of a free text, at most; anything longer is no category that a model has learnt
+_CELL_BYTES = 64  # of a number, with the blanks around it
+_BODY_BYTES = 64 * 1024  # for what is around the rows
+_ESCAPED = 6  # bytes of a character written \uXXXX
+
+
+class Ready(NamedTuple):
+    """A model and the requests that it takes; a request holds on to one of these from start to end."""
+
+    predictor: Predictor
+    request: type[PredictRequest]
+    max_bytes: int
+    """Size of a request, at most."""
+
+
+class Holder:
+    """The model in service, or none."""
+
+    def __init__(self, max_rows: int) -> None:
+        self.max_rows = max_rows
+        self._ready: Ready | None = None
+
+    @property
+    def ready(self) -> Ready | None:
+        """What answers at this moment."""
+        return self._ready
+
+    def put(self, predictor: Predictor | None) -> None:
+        """Let a predictor answer from the next request on; None takes the model out of service."""
+        if predictor is None:
+            self._ready = None
+            return
+        table = predictor.table
+        # One assignment: a request sees the old model with its columns or the new one with its own.
+        self._ready = Ready(predictor, request_model(table, self.max_rows), max_bytes(table, self.max_rows))
+
+
+def max_bytes(schema: TableSchema, max_rows: int) -> int:
+    """Size that no honest request of so many rows exceeds."""
+    row = sum(_ESCAPED * len(name) + _cell_bytes(column) for name, column in schema.features.items())
+    return _BODY_BYTES + max_rows * row
+
+
+def _cell_bytes(column: Column) -> int:
+    if column.dtype != "string":
+        return _CELL_BYTES
+    longest = max(len(str(value)) for value in column.values) * _ESCAPED if column.values else _TEXT_BYTES
+    return _CELL_BYTES + longest

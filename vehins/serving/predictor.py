@@ -1,0 +1,117 @@
+"""A registered version that has been fetched, verified and loaded, and answers rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vehins.data.schema import Scalar
+from vehins.errors import BundleRefusedError, NotFoundError
+from vehins.model.bundle import Bundle
+from vehins.registry.objects import open_store
+from vehins.registry.registry import Registry
+from vehins.settings import masked
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from vehins.registry.registry import ModelVersion
+    from vehins.settings import Settings
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+_HINT = "Point the alias to another version (`vehins models list`), or train anew: `vehins pipeline run`."
+
+
+class Prediction(BaseModel):
+    """What the model says of one customer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    probability: float = Field(description="Probability that the customer says yes.")
+    percentile: float = Field(description="Share of the training population that scores no higher, in percent.")
+    contact: bool = Field(description="Whether contacting this customer pays: probability >= cutoff.")
+
+
+class Predictor:
+    """One registered version, with the bundle that was made for it.
+
+    ``table`` is the schema of the rows that it takes.
+
+    Raises:
+        BundleRefusedError: the bundle is not the one that the version names.
+    """
+
+    def __init__(self, version: ModelVersion, bundle: Bundle) -> None:
+        if bundle.digest != version.bundle:
+            raise BundleRefusedError(
+                f"Version {version.version} of {version.name} holds another bundle than its own",
+                detail=f"It names bundle {version.bundle[:12]} and holds {bundle.digest[:12]}.",
+                hint=_HINT,
+            )
+        self.bundle = bundle
+        self.table = bundle.signature.table
+        self._version = version
+
+    @property
+    def name(self) -> str:
+        """Name of the model in the registry."""
+        return self._version.name
+
+    @property
+    def version(self) -> int:
+        """Number of the version."""
+        return self._version.version
+
+    @property
+    def created_at(self) -> datetime:
+        """When the version was registered."""
+        return self._version.created_at
+
+    @property
+    def metrics(self) -> dict[str, Scalar | None]:
+        """What it was judged by, on the test side."""
+        return dict(self._version.evaluation)
+
+    @property
+    def cutoff(self) -> float:
+        """Probability from which a contact pays."""
+        return self.bundle.signature.cutoff
+
+    def predict(self, rows: Sequence[Mapping[str, Scalar | None]]) -> list[Prediction]:
+        """Answer some rows, in their order; they have passed the request model or are otherwise known to be good."""
+        if not rows:
+            return []
+        bundle = self.bundle
+        return [
+            Prediction(probability=p, percentile=bundle.percentile(p), contact=bundle.contact(p))
+            for p in bundle.predict_rows(rows)
+        ]
+
+
+def load(settings: Settings) -> Predictor:
+    """Fetch the version that the alias points to, verify it and load it.
+
+    Raises:
+        NotFoundError: the alias points to no version.
+        ArtifactDamagedError: what the registry holds is not what its manifest says.
+        BundleRefusedError: the bundle fails its hashes or its golden rows, or is not that of the version.
+    """
+    registry = Registry(open_store(settings.registry_url), settings.model_name)
+    version = registry.resolve(settings.alias)
+    if version is None:
+        raise NotFoundError(
+            f"No version of {settings.model_name} is in {settings.alias}",
+            detail=f"In the registry at {masked(settings.registry_url)}.",
+            hint="Train one, and let it earn its place: `vehins pipeline run`.",
+        )
+    if not _DIGEST.fullmatch(version.bundle):  # it names a folder below, and whoever writes the registry chose it
+        raise BundleRefusedError(
+            f"Version {version.version} of {version.name} names no bundle that can be",
+            detail=f"`{version.bundle[:80]}` is not a SHA-256.",
+            hint=_HINT,
+        )
+    folder = registry.fetch(version, settings.workspace / "cache" / version.bundle)
+    return Predictor(version, Bundle(folder, settings.thread_count))

@@ -1,0 +1,188 @@
+"""The table schema as the model of a request: what a row may hold is checked before the model sees it.
+
+Types are strict, as JSON has its own: a number in quotes is a text, and true is not 1. Three liberties are taken, each
+the same that `ingest` takes: a whole number may be written 28.0, blanks around a text are dropped, and a text that
+stands for a missing value is null.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, create_model
+
+from vehins.data.schema import Column, Dtype, Scalar, TableSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+# From here on a float no longer tells one integer from the next.
+_EXACT = 2**53
+# What polars strips in `ingest`; Python's own strip() takes four control characters more.
+_BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+_SHOWN_VALUES = 12
+_TYPES: dict[Dtype, type] = {"int": int, "float": float, "string": str, "bool": bool}
+_WORDS: dict[Dtype, str] = {"int": "a whole number", "float": "a number", "string": "a text", "bool": "true or false"}
+
+
+class PredictRequest(BaseModel):
+    """Customers to predict."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+    def mappings(self) -> list[dict[str, Scalar | None]]:
+        """The rows by the names of their columns, as a predictor takes them."""
+        rows: list[dict[str, Scalar | None]] = self.model_dump(by_alias=True)["rows"]
+        return rows
+
+
+def request_model(schema: TableSchema, max_rows: int) -> type[PredictRequest]:
+    """Make the model of a request for 1 to ``max_rows`` rows of a table's feature columns.
+
+    Columns that are not features are refused, a nullable one may be left out. Names of columns may be any text: the
+    fields are called c0, c1, ... and the names are their aliases.
+    """
+    fields: dict[str, Any] = {
+        f"c{number}": _field(name, column, schema) for number, (name, column) in enumerate(schema.features.items())
+    }
+    example: dict[str, Any] = {**example_row(schema)}
+    row = create_model(
+        "CustomerRow",
+        __config__=ConfigDict(**PredictRequest.model_config, json_schema_extra={"examples": [example]}),
+        __doc__=schema.description or f"A row of {schema.name}.",
+        **fields,
+    )
+    rows = Field(min_length=1, max_length=max_rows, description="Customers, each a JSON object.", examples=[[example]])
+    return create_model("PredictRequest", __base__=PredictRequest, rows=(Annotated[list[row], FailFast()], rows))
+
+
+def _field(name: str, column: Column, schema: TableSchema) -> tuple[Any, Any]:
+    extra: dict[str, Any] = {"x-unit": column.unit} if column.unit else {}
+    about = Field(
+        default=None if column.nullable else ...,
+        alias=name,
+        description=_description(column),
+        examples=[_example(column)],
+        json_schema_extra=extra,
+    )
+    return _annotation(column, schema), about
+
+
+def _description(column: Column) -> str:
+    unit = f"in {column.unit}" if column.unit else ""
+    return ", ".join(filter(None, (column.description, unit)))
+
+
+def _annotation(column: Column, schema: TableSchema) -> Any:
+    """The type of a column, with its checks; what comes first is cleaned, then checked."""
+    kind: Any = _range(column) if column.values is None else _choice(column)
+    kind = kind | None if column.nullable else kind
+    clean = _cleaner(column.dtype, schema)
+    return kind if clean is None else Annotated[kind, BeforeValidator(clean)]
+
+
+def _range(column: Column) -> Any:
+    """The plain type within its bounds."""
+    kind, (low, high) = _TYPES[column.dtype], bounds(column)
+    return kind if low is None and high is None else Annotated[kind, Field(ge=low, le=high)]
+
+
+def _choice(column: Column) -> Any:
+    """One of the allowed values; a Literal alone would take true for 1, as Python holds them equal."""
+    is_bool, is_float = column.dtype == "bool", column.dtype == "float"
+    kinds = (int, float) if is_float else _TYPES[column.dtype]
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, kinds) or isinstance(value, bool) != is_bool:
+            raise ValueError("of another type")
+        return value
+
+    values = tuple(float(value) if is_float else value for value in column.values or [])
+    return Annotated[Literal[values], BeforeValidator(check)]
+
+
+def bounds(column: Column) -> tuple[float | None, float | None]:
+    """The least and the greatest value of a column; whole numbers within 64 bits for an int."""
+    low, high = column.minimum, column.maximum
+    if column.dtype != "int":
+        return low, high
+    least = INT64_MIN if low is None else max(math.ceil(low), INT64_MIN)
+    greatest = INT64_MAX if high is None else min(math.floor(high), INT64_MAX)
+    return least, greatest
+
+
+def _cleaner(dtype: Dtype, schema: TableSchema) -> Callable[[Any], Any] | None:
+    """What `ingest` does to a raw value of this type before it is checked."""
+    if dtype == "int":
+        return _whole
+    if dtype != "string":
+        return None
+    strip, missing = schema.strip, frozenset(schema.missing_texts)
+
+    def clean(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        text = value.strip(_BLANKS) if strip else value
+        return None if text in missing else text
+
+    return clean
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value
+
+
+def example_row(schema: TableSchema) -> dict[str, Scalar]:
+    """A row that shows the form."""
+    return {name: _example(column) for name, column in schema.features.items()}
+
+
+def _example(column: Column) -> Scalar:
+    if column.values is not None:
+        return column.values[0]
+    if column.dtype == "bool":
+        return True
+    if column.dtype == "string":
+        return "text"
+    low, high = column.minimum, column.maximum
+    if low is not None and high is not None:
+        amount = low / 2 + high / 2
+    else:
+        amount = low if low is not None else high if high is not None else 0.0
+    if column.dtype == "float":
+        return amount
+    least, greatest = bounds(column)
+    return int(min(max(round(amount), least or 0), greatest or 0))
+
+
+def expected(column: Column) -> str:
+    """What a column may hold, in words that follow "must be"."""
+    nothing = " or null" if column.nullable else ""
+    if column.values is not None:
+        values = column.values
+        few = ", ".join(_word(value) for value in values[:_SHOWN_VALUES])
+        more = f" and {len(values) - _SHOWN_VALUES:,} more" if len(values) > _SHOWN_VALUES else ""
+        return ("one of " if len(values) > 1 else "") + few + more + nothing
+    return _WORDS[column.dtype] + _limits(column) + nothing
+
+
+def _word(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _limits(column: Column) -> str:
+    low, high = map(_plain, bounds(column))
+    if column.minimum is not None and column.maximum is not None:
+        return f" from {low} to {high}"
+    if column.minimum is not None:
+        return f" of at least {low}"
+    return f" of at most {high}" if column.maximum is not None else ""
+
+
+def _plain(edge: float | None) -> str:
+    """A bound as a person writes it: 18, not 18.0."""
+    return str(int(edge)) if isinstance(edge, float) and edge.is_integer() and abs(edge) < _EXACT else str(edge)
