@@ -6,24 +6,25 @@ A single stage and the whole chain go the same way: the same functions make the 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 from vehins.artifacts import fingerprint, runs
 from vehins.artifacts.manifest import AnyManifest, Evaluation, PushedModel, Recipe
 from vehins.artifacts.runs import RunRecord, StageRecord, Status
 from vehins.artifacts.workspace import Artifact, Workspace, new_id, record_files, storage_faults
-from vehins.errors import ArtifactDamagedError, InterruptedRunError, NotFoundError, UsageError, VehinsError
+from vehins.errors import InterruptedRunError, VehinsError
 from vehins.settings import Settings
-from vehins.stages import evaluate, ingest, push, train, transform, validate
+from vehins.stages import evaluate, ingest, inputs, push, train, transform, validate
 from vehins.stages.stage import Context, Stage
 
 STAGES = (ingest.STAGE, validate.STAGE, transform.STAGE, train.STAGE, evaluate.STAGE, push.STAGE)
 Artifacts = dict[str, Artifact[AnyManifest]]
+M = TypeVar("M", bound=AnyManifest)
 
 
 class Observer(Protocol):
@@ -65,27 +66,30 @@ class Report:
         }
         return found if self.error is None else {**found, "error": self.error.as_dict()}
 
-    def _manifest(self, kind: type[AnyManifest]) -> AnyManifest | None:
+    @property
+    def finished(self) -> bool:
+        """Whether at least one stage came to its end."""
+        return any(record.status in {"ran", "reused"} for record in self.stages)
+
+    def manifest(self, kind: type[M]) -> M | None:
+        """The manifest of a kind that a stage of this run made or reused."""
         artifact = self.artifacts.get(kind.__name__)
-        return (
-            artifact.manifest
-            if artifact and any(r.manifest == str(artifact.manifest_path) for r in self.stages)
-            else None
-        )
+        if artifact is None or all(record.manifest != str(artifact.manifest_path) for record in self.stages):
+            return None
+        return cast("M", artifact.manifest)
 
     def _evaluation(self) -> dict[str, Any] | None:
-        manifest = self._manifest(Evaluation)
-        return manifest.result.metrics.model_dump(mode="json") if isinstance(manifest, Evaluation) else None
+        found = self.manifest(Evaluation)
+        return found.result.metrics.model_dump(mode="json") if found else None
 
     def _gate(self) -> dict[str, Any] | None:
-        manifest = self._manifest(Evaluation)
-        if not isinstance(manifest, Evaluation):
-            return None
-        return manifest.result.model_dump(mode="json", include={"verdict", "rules", "approved", "champion"})
+        found = self.manifest(Evaluation)
+        shown = {"verdict", "rules", "approved", "champion"}
+        return found.result.model_dump(mode="json", include=shown) if found else None
 
     def _version(self) -> int | None:
-        manifest = self._manifest(PushedModel)
-        return manifest.result.version if isinstance(manifest, PushedModel) else None
+        found = self.manifest(PushedModel)
+        return found.result.version if found else None
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,11 @@ class Decision:
 
 @dataclass(frozen=True)
 class Planned:
-    """What would happen to a stage: ``run``, ``reuse`` or, while an input is not made yet, ``unknown``."""
+    """What would happen to a stage.
+
+    It is one of ``run``, ``reuse``, ``refuse`` (what would be reused stops the chain), ``skip`` (the chain has stopped)
+    and, while an input is not made yet, ``unknown``.
+    """
 
     stage: str
     action: str
@@ -166,34 +174,38 @@ class _Chain:
         self._force, self._report = force, report
 
     def inputs(self, stage: Stage, manifest: Path | None) -> Artifacts:
-        """The inputs of a stage that starts a run, and of all later ones that are not made in it."""
-        return _inputs(self._workspace, stage, manifest)
+        """The inputs of the stage that starts a run."""
+        makers = {stage.makes.__name__: stage.name for stage in STAGES}
+        return inputs.find(self._workspace, stage, makers, manifest)
 
     def run(self, stages: Sequence[Stage], run: RunRecord) -> str:
         """Run the stages until one stops the chain; return how it went."""
         for number, stage in enumerate(stages):
             try:
-                self._one(stage)
-            except (VehinsError, KeyboardInterrupt) as error:
+                refusal = self._one(stage)
+            except (VehinsError, KeyboardInterrupt):
                 self._skip(stages[number + 1 :], stage)
-                refused = self._report.stages[number].status == "refused"
-                if refused and isinstance(error, VehinsError):
-                    self._report.error = error
-                    return "refused"
                 raise
+            if refusal is not None:
+                self._skip(stages[number + 1 :], stage)
+                self._report.error = refusal
+                return "refused"
             runs.save(self._workspace, run.model_copy(update={"stages": list(self._report.stages)}))
         return "completed"
 
-    def _one(self, stage: Stage) -> None:
-        """Reuse or run one stage; raise what stops the chain."""
+    def _one(self, stage: Stage) -> VehinsError | None:
+        """Reuse or run one stage; return why it stops the chain, if it does although it did its work."""
         begin = time.perf_counter()
-        self._observer.started(stage.name)
+        status: Status = "reused"
         try:
-            decision = decide(self._settings, self._workspace, stage, self._report.artifacts, self._force, self._note)
-            if decision.reuse is not None:
-                artifact, status = decision.reuse, "reused"
-            else:
-                artifact, status = self._make(stage, decision, begin), "ran"
+            self._observer.started(stage.name)
+            with storage_faults(self._settings.workspace):
+                decision = decide(
+                    self._settings, self._workspace, stage, self._report.artifacts, self._force, self._observer.note
+                )
+                artifact = decision.reuse
+                if artifact is None:
+                    artifact, status = self._make(stage, decision.recipe, begin), "ran"
         except BaseException as error:
             text = error.headline if isinstance(error, VehinsError) else type(error).__name__
             reason = "interrupted" if isinstance(error, KeyboardInterrupt) else text
@@ -201,16 +213,16 @@ class _Chain:
             raise
         self._report.artifacts[artifact.manifest.kind] = artifact
         refusal = stage.refusal(artifact.manifest)
-        if refusal is not None:
+        if refusal is None:
+            self._record(stage, status, decision.reason, artifact, begin)
+        else:
             again = " (as before)" if status == "reused" else ""
             self._record(stage, "refused", refusal.headline + again, artifact, begin)
-            raise refusal
-        self._record(stage, "reused" if status == "reused" else "ran", decision.reason, artifact, begin)
+        return refusal
 
-    def _make(self, stage: Stage, decision: Decision, begin: float) -> Artifact[AnyManifest]:
+    def _make(self, stage: Stage, recipe: Recipe, begin: float) -> Artifact[AnyManifest]:
         """Let the stage do its work in a draft, and commit it."""
-        recipe = decision.recipe
-        with self._workspace.draft(stage.makes.__name__) as folder, storage_faults(self._settings.workspace):
+        with self._workspace.draft(stage.makes.__name__) as folder:
             context = _context(self._settings, stage, self._report.artifacts, folder, self._observer)
             outcome = stage.work(context)
             self._observer.progress("hashing and writing")
@@ -249,10 +261,7 @@ class _Chain:
 
     def _skip(self, stages: Sequence[Stage], after: Stage) -> None:
         for stage in stages:
-            self._record(stage, "skipped", f"{after.name} stopped the chain", None, time.perf_counter())
-
-    def _note(self, text: str) -> None:
-        self._observer.note(text)
+            self._record(stage, "skipped", _stopped_by(after), None, time.perf_counter())
 
 
 def decide(
@@ -261,7 +270,7 @@ def decide(
     stage: Stage,
     artifacts: Artifacts,
     force: Collection[str],
-    on_damage: Any = None,
+    on_damage: Callable[[str], None] | None = None,
 ) -> Decision:
     """Decide whether a stage runs or an artifact is reused, and say why.
 
@@ -300,58 +309,13 @@ def _why(last: Artifact[AnyManifest] | None, recipe: Recipe) -> str:
 def _context(
     settings: Settings, stage: Stage, artifacts: Artifacts, folder: Path, observer: Observer | None
 ) -> Context:
-    inputs = {kind.__name__: artifacts[kind.__name__] for kind in stage.needs}
+    consumed = {kind.__name__: artifacts[kind.__name__] for kind in stage.needs}
     progress = observer.progress if observer is not None else _silent
-    return Context(stage.settings_of(settings), inputs, folder, progress)
+    return Context(stage.settings_of(settings), consumed, folder, progress)
 
 
 def _silent(text: str, done: float = 0, total: float | None = None) -> None:
     """Tell nobody."""
-
-
-def _inputs(workspace: Workspace, stage: Stage, manifest: Path | None) -> Artifacts:
-    """The artifacts that a stage consumes when it starts a run: one is named or the newest, the others made it."""
-    if not stage.needs:
-        if manifest is not None:
-            raise UsageError(f"`vehins {stage.name}` consumes no artifact", hint="Leave out `--input`.")
-        return {}
-    primary = stage.needs[0]
-    first = workspace.read(manifest) if manifest else workspace.newest(primary)
-    if first is None or first.manifest.kind != primary.__name__:
-        raise _no_input(workspace, stage, first)
-    found: Artifacts = {first.manifest.kind: first}
-    wanted = [kind.__name__ for kind in stage.needs[1:]]
-    open_inputs = list(first.manifest.inputs)
-    while open_inputs:
-        record = open_inputs.pop(0)
-        if record.kind not in found:
-            found[record.kind] = workspace.lookup(record)
-            open_inputs += found[record.kind].manifest.inputs
-    inputs = {kind: found[kind] for kind in [primary.__name__, *wanted]}
-    for artifact in inputs.values():
-        _check_whole(artifact)
-    return inputs
-
-
-def _no_input(workspace: Workspace, stage: Stage, other: Artifact[AnyManifest] | None) -> VehinsError:
-    kind = stage.needs[0].__name__
-    maker = next(candidate.name for candidate in STAGES if candidate.makes.__name__ == kind)
-    if other is not None:
-        detail = f"{other.manifest_path} is a {other.manifest.kind}."
-        return UsageError(f"`vehins {stage.name}` consumes a {kind}", detail=detail, hint=f"Name a {kind} manifest.")
-    detail = f"`vehins {stage.name}` consumes one."
-    return NotFoundError(f"There is no {kind} in {workspace.root}", detail=detail, hint=f"Make one: `vehins {maker}`.")
-
-
-def _check_whole(artifact: Artifact[AnyManifest]) -> None:
-    damaged = artifact.damage()
-    if damaged:
-        maker = artifact.manifest.stage
-        raise ArtifactDamagedError(
-            f"{artifact.manifest.kind} {artifact.manifest.id} is damaged",
-            detail=f"{damaged}, in {artifact.folder}.",
-            hint=f"`vehins {maker}` sets it aside and makes it anew.",
-        )
 
 
 def plan(settings: Settings, force: Collection[str] = ()) -> list[Planned]:
@@ -359,7 +323,7 @@ def plan(settings: Settings, force: Collection[str] = ()) -> list[Planned]:
     workspace = Workspace(settings.workspace)
     artifacts: Artifacts = {}
     planned: list[Planned] = []
-    for stage in STAGES:
+    for number, stage in enumerate(STAGES):
         unmade = [kind.__name__ for kind in stage.needs if kind.__name__ not in artifacts]
         if unmade:
             planned.append(Planned(stage.name, "unknown", f"depends on the {unmade[0]} that is to be made"))
@@ -368,7 +332,17 @@ def plan(settings: Settings, force: Collection[str] = ()) -> list[Planned]:
         if decision.reuse is None:
             planned.append(Planned(stage.name, "run", decision.reason))
             continue
-        artifacts[stage.makes.__name__] = decision.reuse
-        name = f"{decision.reuse.manifest.kind}/{decision.reuse.manifest.id}"
+        manifest = decision.reuse.manifest
+        artifacts[manifest.kind] = decision.reuse
+        name = f"{manifest.kind}/{manifest.id}"
+        refusal = stage.refusal(manifest)
+        if refusal is not None:
+            planned.append(Planned(stage.name, "refuse", refusal.headline, name))
+            skipped = [Planned(later.name, "skip", _stopped_by(stage)) for later in STAGES[number + 1 :]]
+            return planned + skipped
         planned.append(Planned(stage.name, "reuse", decision.reason, name))
     return planned
+
+
+def _stopped_by(stage: Stage) -> str:
+    return f"{stage.name} stopped the chain"

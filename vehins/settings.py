@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from vehins.errors import SettingsError
 
@@ -51,8 +51,16 @@ class SplitSettings(Section):
 class IngestSettings(Section):
     """How a source is read."""
 
-    csv_delimiter: str = Field(",", min_length=1, max_length=1, description="The character between two CSV fields.")
+    csv_delimiter: str = Field(",", description="The character between two CSV fields.")
     part_rows: int = Field(500_000, ge=1_000, description="Rows per Parquet part; bounds the memory of ingest.")
+
+    @field_validator("csv_delimiter")
+    @classmethod
+    def _is_one_sign(cls, sign: str) -> str:
+        sign = "\t" if sign == "\\t" else sign  # a shell does not make a tab of it
+        if len(sign) != 1 or not sign.isascii() or sign in '"\r\n':
+            raise ValueError("the delimiter is one ASCII character, and no quote (`\\t` is a tab)")
+        return sign
 
 
 class ValidateSettings(Section):
@@ -253,7 +261,10 @@ def masked(value: Any) -> Any:
         r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/@:\s]*):[^\s]*@", r"\g<scheme>\g<user>:***@", value, flags=re.I
     )
     return re.sub(
-        r"(?P<key>[?&;](?:password|pwd|secret|token|sig|signature)=)[^&;\s]*", r"\g<key>***", value, flags=re.I
+        r"(?P<key>(?:^|[?&;\s])[\w-]*(?:passw(?:or)?d|pwd|secret|token|signature|sig|access_?key|api_?key)=)[^&;\s]*",
+        r"\g<key>***",
+        value,
+        flags=re.I,
     )
 
 
@@ -304,12 +315,21 @@ def _from_env_file(known: Mapping[str, str]) -> dict[str, Any]:
         return {}
     from dotenv import dotenv_values
 
-    return _from_variables(dotenv_values(ENV_FILE), known, str(ENV_FILE))
+    try:
+        values = dotenv_values(ENV_FILE, encoding="utf-8-sig")
+    except OSError as error:
+        hint = "Mend its rights, or remove it."
+        raise SettingsError(
+            f"Cannot read the settings file {ENV_FILE}", detail=f"{error.strerror}.", hint=hint
+        ) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{ENV_FILE} is not UTF-8", detail=f"{error}.", hint="Save it as UTF-8.") from None
+    return _from_variables(values, known, str(ENV_FILE))
 
 
 def _from_toml(path: Path, known: Mapping[str, str]) -> dict[str, Any]:
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         hint = "Name a file that exists: `--config FILE`."
         raise SettingsError(f"Cannot read the settings file {path}", detail=str(error.strerror), hint=hint) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -51,12 +51,14 @@ def damage(folder: Path, record: FileRecord) -> str | None:
     path = folder / record.path
     try:
         size = path.stat().st_size
-    except FileNotFoundError:
+        if size != record.bytes:
+            return f"{record.path} has {size:,} bytes instead of {record.bytes:,}"
+        if sha256_file(path) != record.sha256:
+            return f"{record.path} has other content than its manifest says"
+    except (FileNotFoundError, NotADirectoryError):
         return f"{record.path} is missing"
-    if size != record.bytes:
-        return f"{record.path} has {size:,} bytes instead of {record.bytes:,}"
-    if sha256_file(path) != record.sha256:
-        return f"{record.path} has other content than its manifest says"
+    except IsADirectoryError:
+        return f"{record.path} is a folder"
     return None
 
 
@@ -80,14 +82,14 @@ def flush_file(path: Path) -> None:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a whole file, so that a reader sees the old bytes or the new ones, even after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")  # mkstemp would hide it from everybody else
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)

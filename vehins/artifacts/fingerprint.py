@@ -14,16 +14,16 @@ from vehins.artifacts.manifest import CodeRecord, digest
 
 _PACKAGE = Path(vehins.__file__).parent
 # What is here shows or serves results and never shapes one; import-linter holds that no stage imports it.
-_WITHOUT_INFLUENCE = ("cli", "serving", "report", "cloud", "__main__.py")
+_WITHOUT_INFLUENCE = {"cli", "serving", "report", "cloud", "__main__.py"}
 _SOURCE_SUFFIXES = {".py", ".toml"}
 
 
 @cache
 def source_digest() -> str:
     """Digest of every source file of the package that can shape an artifact."""
-    files = sorted(path for path in _PACKAGE.rglob("*") if path.suffix in _SOURCE_SUFFIXES)
-    parts = {path.relative_to(_PACKAGE).as_posix(): path for path in files}
-    return digest({name: sha256_file(path) for name, path in parts.items() if not name.startswith(_WITHOUT_INFLUENCE)})
+    files = {path.relative_to(_PACKAGE): path for path in _PACKAGE.rglob("*") if path.suffix in _SOURCE_SUFFIXES}
+    shaping = {name.as_posix(): path for name, path in files.items() if name.parts[0] not in _WITHOUT_INFLUENCE}
+    return digest({name: sha256_file(path) for name, path in shaping.items()})
 
 
 @cache

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vehins.artifacts import runs
-from vehins.artifacts.manifest import KINDS, AnyManifest
-from vehins.artifacts.workspace import CACHE, DAMAGED, DRAFTS, Artifact, Workspace
+from vehins.artifacts.manifest import KINDS, AnyManifest, InputRecord
+from vehins.artifacts.workspace import ARTIFACTS, CACHE, DAMAGED, DRAFTS, RUNS, Artifact, Workspace
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,11 @@ def find(workspace: Workspace, keep_runs: int, pinned: Collection[str], live_bun
     artifacts = {a.manifest.id: a for kind in KINDS.values() for a in workspace.artifacts(kind)}
     reached = _reached(artifacts, _roots(workspace, keep_runs) | set(pinned))
     unreached = [a.folder for name, a in artifacts.items() if name not in reached]
+    whole = {artifact.folder for artifact in artifacts.values()}
+    folders = [folder for kind in KINDS for folder in _folders(workspace.root / ARTIFACTS / kind)]
     return [
         *(_garbage(folder, "out of reach of recent runs and aliases") for folder in unreached),
+        *(_garbage(folder, "damaged: its manifest cannot be read") for folder in folders if folder not in whole),
         *(_garbage(folder, "damaged, set aside") for folder in _folders(workspace.root / DAMAGED)),
         *(
             _garbage(folder, "copy of a version that no alias names")
@@ -56,8 +59,16 @@ def _reached(artifacts: dict[str, Artifact[AnyManifest]], roots: Collection[str]
         name = waiting.pop()
         if name not in reached:
             reached.add(name)
-            waiting += [record.id for record in artifacts[name].manifest.inputs if record.id in artifacts]
+            waiting += [found for record in artifacts[name].manifest.inputs for found in _matching(artifacts, record)]
     return reached
+
+
+def _matching(artifacts: dict[str, Artifact[AnyManifest]], record: InputRecord) -> list[str]:
+    """The input that a manifest names or, when that is gone, those that stand in for it."""
+    if record.id in artifacts:
+        return [record.id]
+    named = ((name, artifact.manifest) for name, artifact in artifacts.items())
+    return [name for name, found in named if (found.kind, found.content) == (record.kind, record.content)]
 
 
 def _folders(place: Path) -> Iterator[Path]:
@@ -77,3 +88,6 @@ def remove(workspace: Workspace, garbage: Collection[Garbage]) -> None:
         gone = trash / f"gone-{item.folder.parent.name}-{item.folder.name}"
         item.folder.rename(gone)
         shutil.rmtree(gone)
+    for place in (workspace.root, workspace.root / RUNS):
+        for half_written in place.glob(".tmp-*"):  # of a process that was killed; this one holds the lock
+            half_written.unlink(missing_ok=True)

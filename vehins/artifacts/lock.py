@@ -55,7 +55,7 @@ def _acquire(lock: FileLock, root: Path, timeout: float) -> None:
 
 
 def is_locked(root: Path) -> bool:
-    """Tell whether a living process holds the workspace."""
+    """Tell whether a living process holds the workspace, as far as this one may know."""
     if not (root / LOCK_FILE).exists():
         return False
     lock = FileLock(root / LOCK_FILE)
@@ -63,6 +63,8 @@ def is_locked(root: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         return True
+    except OSError:  # somebody else's workspace, which this process may only read
+        return (root / HOLDER_FILE).exists()
     lock.release()
     return False
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
@@ -13,9 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from vehins.artifacts.files import FileRecord, sha256_bytes
 from vehins.errors import ArtifactDamagedError, WorkspaceVersionError
+from vehins.settings import flatten
 
 MANIFEST_VERSION = 1
 MANIFEST_FILE = "manifest.json"
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Record(BaseModel):
@@ -74,7 +77,7 @@ class Recipe(Record):
         return [
             *_differences("setting", other.settings, self.settings),
             *(f"input {kind} changed" for kind in self.inputs if self.inputs[kind] != other.inputs.get(kind)),
-            *_differences("", other.outside, self.outside),
+            *_differences("", flatten(other.outside), flatten(self.outside)),
             *(["the code of vehins changed"] if self.source != other.source else []),
             *_differences("library", other.libraries, self.libraries),
         ]
@@ -86,8 +89,11 @@ def _differences(what: str, old: dict[str, Any], new: dict[str, Any]) -> list[st
 
 
 def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 40 else text[:12] + "…"
+    is_plain = not isinstance(value, str) or (value.isprintable() and value == value.strip())
+    text = "none" if value is None else str(value) if is_plain else repr(value)
+    if len(text) <= 40:
+        return text
+    return text[:12] + "…" + ("" if _DIGEST.fullmatch(text) else text[-27:])  # of two long paths, the ends differ
 
 
 # --- What each stage found --------------------------------------------------------------------------------------------
@@ -347,12 +353,14 @@ def parse(data: bytes, name: str) -> AnyManifest:
     try:
         body = json.loads(data)
         checksum = body.pop("checksum")
-        version, kind = body["manifest_version"], body["kind"]
+        version, kind = int(body["manifest_version"]), str(body["kind"])
+        intact = checksum == digest(body)
     except (ValueError, KeyError, AttributeError, TypeError):
         raise _damaged(name, "It is not a manifest of vehins.") from None
-    if checksum != digest(body):
+    # The version comes first: a newer one may be sealed in another way.
+    if version <= MANIFEST_VERSION and not intact:
         raise _damaged(name, "It was changed after it was written: its checksum does not match.")
-    if version != MANIFEST_VERSION or kind not in KINDS:
+    if version > MANIFEST_VERSION or kind not in KINDS:
         raise WorkspaceVersionError(
             f"{name} was written by a newer vehins",
             detail=f"It is a {kind} of manifest version {version}; this one reads version {MANIFEST_VERSION}.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -62,13 +63,11 @@ def save(workspace: Workspace, record: RunRecord) -> None:
 def listing(workspace: Workspace) -> list[RunRecord]:
     """All runs, the newest first. A run whose process died without a word counts as interrupted."""
     place = workspace.root / RUNS
-    paths = sorted(place.glob("*.json"), reverse=True) if place.is_dir() else []
     records = []
-    for path in paths:
-        try:
+    for path in place.glob("*.json") if place.is_dir() else []:
+        with suppress(ValidationError, FileNotFoundError):
             records.append(RunRecord.model_validate_json(path.read_bytes()))
-        except ValidationError:
-            continue
+    records.sort(key=lambda record: record.started_at, reverse=True)  # several may begin in one second
     alive = any(record.outcome == "running" for record in records) and lock.is_locked(workspace.root)
     return [_settled(record, is_newest=i == 0, alive=alive) for i, record in enumerate(records)]
 
@@ -90,9 +89,8 @@ def find(workspace: Workspace, run: str | None) -> RunRecord:
     if not records:
         what = f"no run {run}" if run else "no run yet"
         raise NotFoundError(f"There is {what} in the workspace {workspace.root}", hint="`vehins runs list` lists them.")
-    if run is not None and len(records) > 1 and records[0].run != run:
-        names = ", ".join(record.run for record in records[:3])
-        raise NotFoundError(
-            f"{len(records)} runs begin with {run}", detail=f"{names}, ...", hint="Give more of the id."
-        )
-    return records[0]
+    exact = [record for record in records if record.run == run]
+    if run is not None and len(records) > 1 and not exact:
+        names = ", ".join([*(record.run for record in records[:3]), *(["..."] if len(records) > 3 else [])])
+        raise NotFoundError(f"{len(records)} runs begin with {run}", detail=f"{names}.", hint="Give more of the id.")
+    return (exact or records)[0]

@@ -13,11 +13,12 @@ Layout::
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Generic, TypeVar, cast
@@ -117,12 +118,20 @@ class Workspace:
             LockedError: another process holds it for longer than ``timeout`` seconds.
             StorageError: the folder cannot be written.
         """
-        with storage_faults(self.root):
+        with ExitStack() as stack:
+            with storage_faults(self.root):
+                self._make_root()
+                stack.enter_context(lock.writer(self.root, timeout, on_wait))
+                if not (self.root / LAYOUT_FILE).exists():
+                    write_atomically(self.root / LAYOUT_FILE, json.dumps({"version": LAYOUT_VERSION}).encode())
+                notes = self._sweep()
+            yield notes
+
+    def _make_root(self) -> None:
+        try:
             self.root.mkdir(parents=True, exist_ok=True)
-        with lock.writer(self.root, timeout, on_wait):
-            if not (self.root / LAYOUT_FILE).exists():
-                write_atomically(self.root / LAYOUT_FILE, json.dumps({"version": LAYOUT_VERSION}).encode())
-            yield self._sweep()
+        except FileExistsError:
+            raise NotADirectoryError(errno.ENOTDIR, "Not a folder", str(self.root)) from None
 
     def _sweep(self) -> list[str]:
         """Remove the drafts of dead processes and set aside what is no artifact; the lock is held."""
@@ -177,7 +186,9 @@ class Workspace:
         """The newest artifact of a kind that has this fingerprint, if there is one."""
         suffix = _suffix(fingerprint)
         for folder in self._folders(kind.__name__):
-            if folder.name.endswith(suffix):
+            if not folder.name.endswith(suffix):
+                continue
+            with suppress(ArtifactDamagedError):  # a writer has set it aside before; a reader takes no notice
                 artifact = self._open(folder)
                 if artifact.manifest.fingerprint == fingerprint:
                     return cast("Artifact[M]", artifact)

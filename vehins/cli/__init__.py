@@ -5,28 +5,24 @@ Nothing here imports more than typer before a command runs, so that ``--help`` i
 
 from __future__ import annotations
 
-import json
 import sys
+from typing import Any
 
 import typer
 
 from vehins.cli.app import app
+from vehins.cli.terminal import Terminal, close_streams, open_streams
 
 
 def main() -> None:
     """Entry point of the command ``vehins``."""
+    open_streams()
     arguments = _with_stage_of_force(sys.argv[1:])
-    if "--json" not in arguments:
-        app(arguments)
-        return
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="vehins", standalone_mode=False)
     except typer.TyperException as error:
-        code = getattr(error, "exit_code", 2)
-        message = error.format_message() if hasattr(error, "format_message") else str(error)
-        hint = "`vehins COMMAND --help` lists its options."
-        found = {"headline": message, "detail": "The command line makes no sense.", "hint": hint, "exit_code": code}
-        sys.stdout.write(json.dumps({"error": found}) + "\n")
+        code = _misused(error, as_json="--json" in arguments)
+    close_streams()
     sys.exit(code)
 
 
@@ -41,3 +37,16 @@ def _with_stage_of_force(arguments: list[str]) -> list[str]:
         if argument == "--force" and (not following or following[0].startswith("-")):
             completed.append("all")
     return completed
+
+
+def _misused(error: Any, *, as_json: bool) -> int:
+    """Tell of a command line that makes no sense, in the form of every other error."""
+    from vehins.errors import UsageError
+
+    message = error.format_message().strip().rstrip(".")
+    if message:  # without one, the help that was asked for has been printed
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "vehins"
+        wrong = UsageError(message, hint=f"`{command} --help` shows how it is used.")
+        Terminal(as_json=as_json, quiet=False).error(wrong)
+    return UsageError.exit_code

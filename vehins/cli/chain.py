@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from vehins.cli.command import Approve, Call, ModelName, RegistryUrl, SchemaFile, Source, command, command_line
+from vehins.cli.command import (
+    Approve,
+    Call,
+    ModelName,
+    RegistryUrl,
+    SchemaFile,
+    Source,
+    command,
+    command_line,
+    take_interrupts,
+)
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -34,6 +44,7 @@ def run(
         source=source, schema_file=schema, registry=registry, model_name=model_name, gate__approve=approve
     )
     forced = _stages(force)
+    take_interrupts()
     report = execute(settings, STAGES, call.terminal.observer(), command=command_line(), force=forced)
     reports.show_chain(call.terminal, report, settings, command_line())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,25 +85,21 @@ def _run(function: Callable[..., None], values: dict[str, Any], common: dict[str
     from vehins.cli.terminal import Terminal
     from vehins.errors import InterruptedRunError, VehinsError
 
-    terminal = Terminal(as_json=common["as_json"], quiet=common["quiet"])
+    terminal = Terminal(as_json=common["as_json"], quiet=common["quiet"], debug=common["debug"])
     try:
         flags = {**_assignments(common["set_"] or []), **_given("workspace", common["workspace"])}
         function(Call(terminal, common["config"], flags), **values)
     except VehinsError as error:
-        _fail(terminal, error, debug=common["debug"])
+        _fail(terminal, error)
     except KeyboardInterrupt:
-        _fail(terminal, InterruptedRunError("Interrupted"), debug=False)
-    except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+        _fail(terminal, InterruptedRunError("Interrupted"))
+    except (typer.Exit, typer.Abort, typer.TyperException):
         raise
     except Exception as error:
-        _fail(terminal, _bug(error), debug=common["debug"])
+        _fail(terminal, _bug(error))
 
 
-def _fail(terminal: Terminal, error: VehinsError, *, debug: bool) -> None:
-    if debug:
-        import traceback
-
-        terminal.err(traceback.format_exc())
+def _fail(terminal: Terminal, error: VehinsError) -> None:
     terminal.error(error)
     raise typer.Exit(error.exit_code)
 
@@ -113,7 +110,9 @@ def _bug(error: Exception) -> VehinsError:
 
     text = masked(str(error)).splitlines()[:1]
     detail = ": ".join([type(error).__name__, *text])
-    return VehinsError("A bug in vehins", detail=detail, hint=f"See where: {command_line()} --debug, and report it.")
+    bug = VehinsError("A bug in vehins", detail=detail, hint=f"See where: {command_line()} --debug, and report it.")
+    bug.__cause__ = error
+    return bug
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:
@@ -133,11 +132,30 @@ def _assignments(words: list[str]) -> dict[str, str]:
     return found
 
 
+def take_interrupts() -> None:
+    """Take Ctrl-C back from polars: its worker threads may panic at it, where Python raises a KeyboardInterrupt."""
+    import signal
+
+    import polars  # noqa: F401 - its import is what takes the signal
+
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
+
+
 def command_line() -> str:
     """The command as it was typed, with passwords masked."""
     from vehins.settings import masked
 
-    return shlex.join(["vehins", *(masked(word) for word in sys.argv[1:])])
+    return " ".join([program(), shlex.join(masked(word) for word in sys.argv[1:])])
+
+
+def program() -> str:
+    """What to type to call vehins again: its name when it is on the PATH, else as it was called."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return "python -m vehins"
+    found = shutil.which("vehins")
+    is_same = found is not None and Path(found).resolve() == called.resolve()
+    return "vehins" if is_same or len(called.parts) == 1 else shlex.quote(str(called))
 
 
 Source = Annotated[

@@ -29,7 +29,10 @@ def gc(call: Call, apply: Apply = False, keep_runs: KeepRuns = None, registry: R
     workspace = Workspace(settings.workspace)
     pinned, bundles = _live(settings)
     if apply:
-        with workspace.writing(settings.lock_timeout, call.terminal.observer().waiting):
+        observer = call.terminal.observer()
+        with workspace.writing(settings.lock_timeout, observer.waiting) as notes:
+            for note in notes:
+                observer.note(note)
             garbage = collector.find(workspace, settings.gc.keep_runs, pinned, bundles)
             collector.remove(workspace, garbage)
     else:

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from vehins.artifacts.manifest import Evaluation, PushedModel
+from vehins.artifacts.manifest import Anomaly, Evaluation, PushedModel, Validation
+from vehins.cli.command import program
 from vehins.cli.terminal import STYLES, Terminal, make_table, plain
+from vehins.data.parts import QUARANTINE_FILE
+from vehins.errors import GateRefusedError, InterruptedRunError
 
 if TYPE_CHECKING:
     from vehins.pipeline import Report
@@ -20,6 +23,9 @@ def show_stage(terminal: Terminal, report: Report) -> None:
     for record in report.stages:
         if record.manifest:
             terminal.out(record.manifest)
+    _anomalies(terminal, report)
+    _judgement(terminal, report)
+    _version(terminal, report)
     _end(terminal, report)
 
 
@@ -37,44 +43,76 @@ def show_chain(terminal: Terminal, report: Report, settings: Settings, command: 
             for r in report.stages
         ]
         terminal.console.print(make_table(("Stage", "Status", "Seconds", "Artifact"), rows))
-    _sentences(terminal, report)
+    _anomalies(terminal, report)
+    _judgement(terminal, report)
+    _version(terminal, report)
     if report.error is None:
         _next_steps(terminal, report, settings)
-    elif report.error.exit_code not in {4, 5}:
-        report.error.hint = f"{report.error.hint}\nResume, finished stages are kept: {command}".strip()
+    elif report.finished and not isinstance(report.error, (GateRefusedError, InterruptedRunError)):
+        hint = f"{report.error.hint}\nThen go on, finished stages are kept: {command}"
+        report.error.hint = hint.strip()
     _end(terminal, report)
 
 
-def _sentences(terminal: Terminal, report: Report) -> None:
-    shown = report.as_dict()
-    evaluation, gate = shown["evaluation"], shown["gate"]
-    if evaluation is None:
+def _anomalies(terminal: Terminal, report: Report) -> None:
+    """What validation found wrong, and where the bad rows are."""
+    found = report.manifest(Validation)
+    if found is None or not found.result.anomalies:
         return
-    artifact = report.artifacts[Evaluation.__name__].manifest
-    assert isinstance(artifact, Evaluation)  # noqa: S101 - narrows the type
-    confidence = f"{artifact.result.confidence:.0%}"
-    interval = f"{confidence} interval {evaluation['auc_low']:.4f} to {evaluation['auc_high']:.4f}"
-    terminal.say(f"Test AUC  {evaluation['auc']:.4f} ({interval}, {evaluation['rows']:,} customers)")
-    verdict = "[green]accepted[/]" if gate["verdict"] == "accept" else "[yellow]refused[/]"
-    overruled = f", overruled: {plain(gate['approved'])}" if gate["approved"] else ""
+    rows = [
+        (plain(a.column), plain(a.rule), f"{a.rows:,}", f"{a.share:.2%}", plain(_example(a)))
+        for a in found.result.anomalies
+    ]
+    terminal.console.print(make_table(("Column", "Anomaly", "Rows", "Share", "For example"), rows))
+    if found.result.quarantined_rows:
+        place = report.artifacts[found.kind].path(QUARANTINE_FILE)
+        terminal.say(f"Set aside {found.result.quarantined_rows:,} rows, each with its reasons: {plain(str(place))}")
+
+
+def _example(anomaly: Anomaly) -> str:
+    return f"{anomaly.examples[0].value} at {anomaly.examples[0].key}" if anomaly.examples else "-"
+
+
+def _judgement(terminal: Terminal, report: Report) -> None:
+    """What the evaluation found, rule by rule."""
+    found = report.manifest(Evaluation)
+    if found is None:
+        return
+    result, metrics = found.result, found.result.metrics
+    interval = f"{result.confidence:.0%} interval {metrics.auc_low:.4f} to {metrics.auc_high:.4f}"
+    terminal.say(f"Test AUC  {metrics.auc:.4f} ({interval}, {metrics.rows:,} customers)")
+    verdict = "[green]accepted[/]" if result.verdict == "accept" else "[yellow]refused[/]"
+    overruled = f", overruled: {plain(result.approved)}" if result.approved else ""
     terminal.say(f"Gate      {verdict}{overruled}")
-    for rule in gate["rules"]:
-        mark = "[green]pass[/]" if rule["verdict"] == "pass" else "[red]fail[/]"
-        terminal.say(f"          {mark}  {plain(rule['sentence'])}")
+    for rule in result.rules:
+        mark = "[green]pass[/]" if rule.verdict == "pass" else "[red]fail[/]"
+        terminal.say(f"          {mark}  {plain(rule.sentence)}")
+
+
+def _version(terminal: Terminal, report: Report) -> None:
+    """Which version is registered, and whether this run made any difference."""
+    found = report.manifest(PushedModel)
+    if found is None:
+        return
+    pushed = found.result
+    done = "registered and promoted" if pushed.registered else "promoted"
+    done = done if report.stages[-1].status == "ran" and pushed.promoted else "in place already"
+    place = plain(pushed.registry)
+    terminal.say(f"Version   {plain(pushed.model)} {pushed.version} ({plain(pushed.alias)}), {done}, in {place}")
 
 
 def _next_steps(terminal: Terminal, report: Report, settings: Settings) -> None:
-    artifact = report.artifacts[PushedModel.__name__].manifest
-    assert isinstance(artifact, PushedModel)  # noqa: S101 - narrows the type
-    pushed = artifact.result
-    done = "registered and promoted" if report.stages[-1].status == "ran" and pushed.promoted else "in place already"
-    terminal.say(f"Version   {pushed.model} {pushed.version} ({pushed.alias}), {done}, in {plain(pushed.registry)}")
+    pushed = report.manifest(PushedModel)
+    number = pushed.result.version if pushed else 1
     source = "customers.csv" if settings.source.startswith("demo:") else "newer.csv"
-    terminal.say("")
-    terminal.say("Next:")
-    terminal.say("  vehins serve                                 answer predictions over HTTP")
-    terminal.say(f"  vehins models show {pushed.version:<26}what is registered, and how good it is")
-    terminal.say(f"  vehins pipeline run --source {source:<16}your own customers")
+    steps = {
+        "serve": "answer predictions over HTTP",
+        f"models show {number}": "what is registered, and how good it is",
+        f"pipeline run --source {source}": "your own customers",
+    }
+    terminal.say("\nNext:")
+    for words, purpose in steps.items():
+        terminal.say(f"  {plain(program())} {words:<38}{purpose}")
 
 
 def _end(terminal: Terminal, report: Report) -> None:

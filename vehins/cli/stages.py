@@ -17,6 +17,7 @@ from vehins.cli.command import (
     Source,
     command,
     command_line,
+    take_interrupts,
 )
 
 Force = Annotated[bool, typer.Option("--force", help="Run, even if nothing has changed.")]
@@ -77,6 +78,7 @@ def _run(call: Call, name: str, manifest: Path | None, force: bool, **flags: Any
 
     settings = call.settings(**flags)
     stage = next(stage for stage in STAGES if stage.name == name)
+    take_interrupts()
     report = execute(
         settings,
         [stage],

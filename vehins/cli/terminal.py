@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,33 +23,32 @@ STYLES = {"ran": "green", "reused": "cyan", "refused": "yellow", "failed": "red"
 class Terminal:
     """Where a command writes to."""
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self.as_json, self.quiet = as_json, quiet
+    def __init__(self, *, as_json: bool, quiet: bool, debug: bool = False) -> None:
+        self.as_json, self.quiet, self.debug = as_json, quiet, debug
 
     @cached_property
     def console(self) -> Console:
         """For people: stderr."""
-        from rich.console import Console
-
-        return Console(stderr=True, quiet=self.quiet, highlight=False, soft_wrap=True)
+        return _console(stderr=True, quiet=self.quiet, soft_wrap=True)
 
     def data(self, value: Any) -> None:
         """Print the object of ``--json``."""
         if self.as_json:
-            sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+            ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
+            _print(json.dumps(value, indent=2, ensure_ascii=ascii_only, default=str) + "\n", sys.stdout)
 
     def out(self, text: str) -> None:
         """Print a line of data, unless ``--json`` prints an object."""
         if not self.as_json:
-            sys.stdout.write(text + "\n")
+            _print(text + "\n", sys.stdout)
 
     def say(self, text: str) -> None:
         """Tell people something; rich's markup is understood."""
         self.console.print(text)
 
     def err(self, text: str) -> None:
-        """Print as it is on stderr, whatever ``--quiet`` says."""
-        sys.stderr.write(text.rstrip("\n") + "\n")
+        """Print on stderr, whatever ``--quiet`` says."""
+        _print(_visible(text.rstrip("\n")) + "\n", sys.stderr)
 
     def error(self, error: VehinsError) -> None:
         """Tell of an error: what happened, the value at fault, what mends it."""
@@ -55,20 +56,20 @@ class Terminal:
         self.err_lines(error)
 
     def err_lines(self, error: VehinsError) -> None:
-        """The three lines of an error, for people."""
-        self.err(f"Error: {error.headline}")
-        for line in error.detail.splitlines():
-            self.err(f"  {line}")
+        """The three lines of an error, for people; with ``--debug``, where it came from."""
+        if self.debug:
+            self.err(_traceback(error))
+        lines = [f"Error: {error.headline}", *error.detail.splitlines()]
         if error.hint:
-            self.err(f"  Try: {error.hint}")
+            lines += f"Try: {error.hint}".splitlines()
+        self.err("\n  ".join(lines))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str = "") -> None:
         """Print a listing that was asked for: it is data, so it goes to stdout."""
         if self.as_json:
             return
-        from rich.console import Console
-
-        Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(make_table(columns, rows, title))
+        shown = make_table(columns, [[plain(cell) for cell in row] for row in rows], plain(title))
+        _console(width=None if sys.stdout.isatty() else 160).print(shown)
 
     def observer(self) -> TerminalObserver:
         """Who shows how a run is going."""
@@ -76,7 +77,7 @@ class Terminal:
 
 
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> Any:
-    """A plain table for a terminal."""
+    """A plain table for a terminal; rich's markup is understood."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -100,11 +101,11 @@ class TerminalObserver:
 
     def waiting(self, holder: str) -> None:
         """Say who holds the workspace."""
-        self._terminal.say(f"Waiting for {_plain(holder)}")
+        self._terminal.say(f"Waiting for {plain(holder)}")
 
     def note(self, text: str) -> None:
         """Say something worth a line."""
-        self._terminal.say(f"Note: {_plain(text)}")
+        self._terminal.say(f"Note: {plain(text)}")
 
     def started(self, stage: str) -> None:
         """Begin a live line."""
@@ -126,7 +127,7 @@ class TerminalObserver:
     def progress(self, text: str, done: float = 0, total: float | None = None) -> None:
         """Move the live line."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, description=_plain(text), completed=done, total=total)
+            self._progress.update(self._task, description=plain(text), completed=done, total=total)
 
     def ended(self, record: StageRecord) -> None:
         """End the live line."""
@@ -135,14 +136,59 @@ class TerminalObserver:
             self._progress = None
         if not self._live and record.status != "skipped":
             seconds = f"{record.seconds:.1f} s"
-            self._terminal.say(f"{record.stage:<9} {record.status:<7} {seconds:>8}  {_plain(record.reason)}")
+            self._terminal.say(f"{record.stage:<9} {record.status:<7} {seconds:>8}  {plain(record.reason)}")
 
 
-def _plain(text: str) -> str:
-    """Text in which nothing is markup."""
+def plain(value: object) -> str:
+    """A value as text in which nothing is markup."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(_visible(str(value)))
 
 
-plain = _plain
+def _traceback(error: VehinsError) -> str:
+    import traceback
+
+    from vehins.settings import masked
+
+    return str(masked("".join(traceback.format_exception(error))))
+
+
+def _visible(text: str) -> str:
+    """Text that cannot steer a terminal, whatever a file or a server has put into it."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else repr(sign)[1:-1] for sign in text)
+
+
+def open_streams() -> None:
+    """Let stdout print, in whatever encoding it has, what that encoding lacks (stderr does so by itself)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def close_streams() -> None:
+    """Write what is still held back; a reader that has gone away (``| head``) is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            _forget_reader(stream)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    try:
+        stream.write(text)
+    except BrokenPipeError:
+        _forget_reader(stream)
+
+
+def _console(**options: Any) -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False, **options)
+    # A reader that has gone away is no reason to end a run; rich would.
+    vars(console)["on_broken_pipe"] = lambda: _forget_reader(sys.stderr if console.stderr else sys.stdout)
+    return console
+
+
+def _forget_reader(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -6,11 +6,12 @@ wrong.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vehins.artifacts.manifest import Anomaly, ColumnStatistics, Example
-from vehins.data.conform import ROW
+from vehins.data.conform import ROW, polars_type
 from vehins.data.schema import Column, TableSchema
 from vehins.data.split import text_hash
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 UNPARSED = "__unparsed__"
 EXAMPLES = 10
 _TOP = 10
+_FLOAT32_MAX = 3.4028234e38
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def _column_checks(name: str, column: Column) -> list[Check]:
     import polars as pl
 
     value = pl.col(name)
+    finite = value.is_finite() if column.dtype == "float" else pl.lit(True)
     found = []
     if not column.nullable:
         found.append(Check(name, "missing", "a value", value.is_null()))
@@ -70,12 +73,12 @@ def _column_checks(name: str, column: Column) -> list[Check]:
         found.append(Check(name, "infinite", "a finite number", value.is_infinite()))
     if column.values is not None:
         names = ", ".join(str(allowed) for allowed in column.values)
-        found.append(Check(name, "unknown value", f"one of {names}", ~value.is_in(column.values)))
+        allowed = pl.Series(column.values, dtype=polars_type(column.dtype), strict=False)
+        found.append(Check(name, "unknown value", f"one of {names}", ~value.is_in(allowed.implode())))
     if column.minimum is not None:
-        found.append(Check(name, "too small", f"at least {column.minimum:g}", value < column.minimum))
+        found.append(Check(name, "too small", f"at least {column.minimum:.15g}", finite & (value < column.minimum)))
     if column.maximum is not None:
-        too_large = (value > column.maximum) & (value.is_finite() if column.dtype == "float" else pl.lit(True))
-        found.append(Check(name, "too large", f"at most {column.maximum:g}", too_large))
+        found.append(Check(name, "too large", f"at most {column.maximum:.15g}", finite & (value > column.maximum)))
     return [Check(c.column, c.rule, c.expected, (c.broken.fill_null(False) & ~pl.col(UNPARSED))) for c in found]
 
 
@@ -92,7 +95,7 @@ def sweep(rows: pl.LazyFrame, schema: TableSchema, rules: list[Check]) -> Sweep:
 
     bad = any_broken(rules) | pl.col(UNPARSED)
     numbers = [name for name in schema.kept if _is_number(schema, name)]
-    names = [name for name in schema.kept if schema.columns[name].is_category or name == schema.target]
+    names = [name for name in schema.kept if _is_name(schema, name)]
     totals = rows.select(
         pl.len().alias("rows"),
         pl.col(UNPARSED).sum().alias("unparsed"),
@@ -102,10 +105,10 @@ def sweep(rows: pl.LazyFrame, schema: TableSchema, rules: list[Check]) -> Sweep:
         *(pl.col(name).null_count().alias(f"nulls:{name}") for name in schema.kept),
         *(expr for name in numbers for expr in _moments(name)),
     )
-    counts = [rows.group_by(pl.col(name).alias("value")).agg(pl.len().alias("rows")) for name in names]
-    frames = pl.collect_all([totals, *counts], engine="streaming")
-    found = frames[0].row(0, named=True)
-    tables = dict(zip(names, frames[1:], strict=True))
+    found = totals.collect(engine="streaming").row(0, named=True)
+    # Quartiles and counts need a whole column: one after the other, they never hold more than one.
+    found |= {key: value for name in numbers for key, value in _quartiles(rows, name).items()}
+    tables = {name: _counts(rows, name) for name in names}
     return Sweep(
         rows=found["rows"],
         unparsed_rows=found["unparsed"],
@@ -121,6 +124,11 @@ def _is_number(schema: TableSchema, name: str) -> bool:
     return column.role == "feature" and not column.is_category
 
 
+def _is_name(schema: TableSchema, name: str) -> bool:
+    """Whether its values are worth counting; those of the key are as many as the rows."""
+    return name == schema.target or (name != schema.key and schema.columns[name].is_category)
+
+
 def _moments(name: str) -> list[pl.Expr]:
     import polars as pl
 
@@ -131,8 +139,21 @@ def _moments(name: str) -> list[pl.Expr]:
         value.max().alias(f"max:{name}"),
         value.mean().alias(f"mean:{name}"),
         value.std().alias(f"std:{name}"),
-        *(value.cast(pl.Float32).quantile(q / 4, "linear").alias(f"q{q}:{name}") for q in (1, 2, 3)),
     ]
+
+
+def _quartiles(rows: pl.LazyFrame, name: str) -> dict[str, float | None]:
+    import polars as pl
+
+    value = rows.select(pl.col(name).cast(pl.Float32)).collect(engine="streaming").to_series()
+    finite = value.filter(value.is_finite()).sort()
+    return {f"q{q}:{name}": finite.quantile(q / 4, "linear") for q in (1, 2, 3)}
+
+
+def _counts(rows: pl.LazyFrame, name: str) -> pl.DataFrame:
+    import polars as pl
+
+    return rows.group_by(pl.col(name).alias("value")).agg(pl.len().alias("rows")).collect(engine="streaming")
 
 
 def _statistics(name: str, column: Column, found: dict[str, Any], table: pl.DataFrame | None) -> ColumnStatistics:
@@ -149,16 +170,23 @@ def _statistics(name: str, column: Column, found: dict[str, Any], table: pl.Data
         )
     if f"min:{name}" not in found or found[f"min:{name}"] is None:
         return ColumnStatistics(column=name, dtype=column.dtype, nulls=nulls)
+    quartiles = (found[f"q1:{name}"], found[f"q2:{name}"], found[f"q3:{name}"])
+    in_reach = max(abs(found[f"min:{name}"]), abs(found[f"max:{name}"])) <= _FLOAT32_MAX
     return ColumnStatistics(
         column=name,
         dtype=column.dtype,
         nulls=nulls,
-        mean=found[f"mean:{name}"],
-        standard_deviation=found[f"std:{name}"],
+        mean=_finite(found[f"mean:{name}"]),
+        standard_deviation=_finite(found[f"std:{name}"]),
         minimum=found[f"min:{name}"],
-        quartiles=(found[f"q1:{name}"], found[f"q2:{name}"], found[f"q3:{name}"]),
+        quartiles=quartiles if in_reach else None,
         maximum=found[f"max:{name}"],
     )
+
+
+def _finite(value: float | None) -> float | None:
+    """None for what is too large to be computed from values that are not."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def duplicated_rows(rows: pl.LazyFrame, schema: TableSchema) -> pl.DataFrame:
@@ -219,16 +247,18 @@ def write_quarantine(
     wrong_types = cells.group_by(ROW).agg(pl.col("why").sort().str.join("; ").alias("unparsed_why"))
     twice = duplicated.lazy().select(pl.col(ROW), pl.lit("key: duplicated").alias("duplicated_why"))
     broken = [pl.when(check.broken).then(pl.lit(check.label)) for check in rules]
+    bad = any_broken(rules) | pl.col(UNPARSED) | pl.col(ROW).is_in(duplicated[ROW].implode())
     (
-        rows.join(wrong_types, on=ROW, how="left")
+        rows.filter(bad)
+        .join(wrong_types, on=ROW, how="left")
         .join(twice, on=ROW, how="left")
-        .filter(any_broken(rules) | pl.col("unparsed_why").is_not_null() | pl.col("duplicated_why").is_not_null())
         .with_columns(
             pl.concat_str(
                 [pl.col("unparsed_why"), pl.col("duplicated_why"), *broken], separator="; ", ignore_nulls=True
             ).alias("reasons")
         )
         .drop("unparsed_why", "duplicated_why", UNPARSED)
+        .sort(ROW)
         .sink_parquet(path)
     )
     return int(pl.scan_parquet(path).select(pl.len()).collect().item())

@@ -1,7 +1,8 @@
 """Raw values of any type -> the types of the schema, without losing a value that does not fit.
 
 A value that is not of its column's type becomes null in the typed table, and stands as text in a second table of
-"unparsed cells", so that `validate` can show it. NaN means missing. Nothing here judges: that is `checks`.
+"unparsed cells", so that `validate` can show it. A float NaN means missing (the text does where the schema's
+`null_values` has it). Nothing here judges: that is `checks`.
 """
 
 from __future__ import annotations
@@ -45,13 +46,15 @@ def conform(batch: pl.DataFrame, schema: TableSchema, first_row: int) -> Conform
     raw = {name: _cleaned(batch.schema[name], name, schema) for name in schema.kept if name in batch.columns}
     typed = [
         (
-            _typed(batch.schema[name], raw[name], schema.columns[name])
+            _typed(batch.schema[name], name, raw[name], schema.columns[name])
             if name in raw
             else pl.lit(None, dtype=polars_type(schema.columns[name].dtype))
         ).alias(name)
         for name in schema.kept
     ]
-    both = batch.lazy().select(*typed, *(expr.alias(_RAW + name) for name, expr in raw.items())).collect()
+    # Not `select`: where the batch has none of the columns, that would make one row of all.
+    plan = batch.lazy().with_columns(*typed, *(expr.alias(_RAW + name) for name, expr in raw.items()))
+    both = plan.select(*schema.kept, *(_RAW + name for name in raw)).collect()
     return Conformed(both.select(schema.kept), _unparsed(both, list(raw), schema, first_row))
 
 
@@ -62,19 +65,39 @@ def _cleaned(dtype: pl.DataType, name: str, schema: TableSchema) -> pl.Expr:
     column = pl.col(name)
     if dtype.is_float():
         return column.fill_nan(None)
-    if isinstance(dtype, (pl.Categorical, pl.Enum)):
-        column, dtype = column.cast(pl.String), pl.String()
-    if dtype == pl.String:
+    if _is_text(dtype):
+        column = column.map_elements(_decoded, return_dtype=pl.String) if dtype == pl.Binary else column.cast(pl.String)
         column = column.str.strip_chars() if schema.strip else column
         missing = schema.missing_texts
         return pl.when(column.is_in(missing)).then(None).otherwise(column) if missing else column
     return column
 
 
-def _typed(dtype: pl.DataType, value: pl.Expr, column: Column) -> pl.Expr:
-    """The value in the column's type; null where it does not fit."""
+def _is_text(dtype: pl.DataType) -> bool:
     import polars as pl
 
+    return isinstance(dtype, (pl.String, pl.Categorical, pl.Enum, pl.Binary))
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode(errors="backslashreplace")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _typed(dtype: pl.DataType, name: str, value: pl.Expr, column: Column) -> pl.Expr:
+    """The cleaned value in the column's type; null where it does not fit."""
+    import polars as pl
+
+    if dtype == pl.Binary:
+        value = pl.when(pl.col(name).map_elements(_is_utf8, return_dtype=pl.Boolean)).then(value)
+    dtype = pl.String() if _is_text(dtype) else dtype
     if dtype.is_nested() or dtype.is_temporal() or dtype == pl.Object:
         return pl.lit(None, dtype=polars_type(column.dtype))
     match column.dtype:
@@ -109,7 +132,7 @@ def _as_bool(dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
     if dtype == pl.Boolean:
         return value
     text = _as_text(dtype, value).str.to_lowercase()
-    return pl.when(text.is_in(["true", "1"])).then(True).when(text.is_in(["false", "0"])).then(False)
+    return pl.when(text.is_in(["true", "1", "1.0"])).then(True).when(text.is_in(["false", "0", "0.0"])).then(False)
 
 
 def _as_text(dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
@@ -124,28 +147,22 @@ def _as_text(dtype: pl.DataType, value: pl.Expr) -> pl.Expr:
 def _unparsed(both: pl.DataFrame, names: list[str], schema: TableSchema, first_row: int) -> pl.DataFrame:
     import polars as pl
 
-    wrong = [name for name in names if both[name].null_count() > both[_RAW + name].null_count()]
-    key = _printable(both, _RAW + schema.key) if schema.key in names else pl.lit(None, dtype=pl.String)
-    indexed = both.lazy().with_row_index(ROW, offset=first_row)
-    cells = [
-        indexed.filter(pl.col(name).is_null() & pl.col(_RAW + name).is_not_null()).select(
-            pl.col(ROW).cast(pl.Int64).alias("row"),
-            key.alias("key"),
-            pl.lit(name).alias("column"),
-            _printable(both, _RAW + name).alias("value"),
-        )
-        for name in wrong
-    ]
-    if not cells:
-        return pl.DataFrame(schema={"row": pl.Int64, "key": pl.String, "column": pl.String, "value": pl.String})
-    return pl.concat(cells).collect()
+    numbered = both.with_row_index(ROW, offset=first_row)
+    cells = [pl.DataFrame(schema={"row": pl.Int64, "key": pl.String, "column": pl.String, "value": pl.String})]
+    for name in names:
+        if both[name].null_count() > both[_RAW + name].null_count():
+            wrong = numbered.filter(pl.col(name).is_null() & pl.col(_RAW + name).is_not_null())
+            key = _printable(wrong[_RAW + schema.key]) if schema.key in names else pl.lit(None, dtype=pl.String)
+            value = _printable(wrong[_RAW + name])
+            row = wrong[ROW].cast(pl.Int64)
+            cells.append(wrong.select(row=row, key=key, column=pl.lit(name), value=value))
+    return pl.concat(cells)
 
 
-def _printable(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """Any value as text, for a person to look at."""
+def _printable(values: pl.Series) -> pl.Series:
+    """Any values as text, for a person to look at."""
     import polars as pl
 
-    dtype = frame.schema[name]
-    if dtype.is_nested() or dtype == pl.Object:
-        return pl.lit(f"<{dtype}>")
-    return pl.col(name).cast(pl.String, strict=False)
+    if values.dtype.is_nested() or values.dtype in (pl.Object, pl.Duration):
+        return pl.Series([None if value is None else str(value) for value in values.to_list()], dtype=pl.String)
+    return values.cast(pl.String)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from vehins.artifacts.manifest import Record, canonical, digest
+from vehins.artifacts.manifest import Record, digest
 from vehins.errors import SchemaError
 
 Dtype = Literal["int", "float", "string", "bool"]
@@ -166,12 +166,12 @@ class TableSchema(Record):
 
     @property
     def digest(self) -> str:
-        """Digest of everything in it."""
-        return digest(self.model_dump(mode="json"))
+        """Digest of everything in it, the order of the columns included."""
+        return digest([list(self.columns), self.model_dump(mode="json")])
 
     def to_json(self) -> bytes:
-        """The schema as an artifact carries it."""
-        return canonical(self.model_dump(mode="json")) + b"\n"
+        """The schema as an artifact carries it, its columns in their order."""
+        return self.model_dump_json().encode() + b"\n"
 
     def nearest(self, name: str) -> str | None:
         """The column whose name looks most like this one."""

@@ -30,8 +30,8 @@ def row_text(dtypes: Mapping[str, pl.DataType]) -> pl.Expr:
     """The values of some columns as one text; different rows have different texts.
 
     The values are joined by U+001F. A text stands as it is, but for U+0010, U+0000 and U+001F in it, which become
-    U+0010 and a digit; an integer is decimal; a bool is ``true`` or ``false``; a missing value is U+0000. A float is the
-    decimal number of its IEEE 754 bits: libraries have changed how they write floats.
+    U+0010 and the digit 0, 1 or 2; an integer is decimal; a bool is ``true`` or ``false``; a missing value is U+0000.
+    A float is the decimal number of its IEEE 754 bits: libraries have changed how they write floats.
     """
     import polars as pl
 
@@ -46,7 +46,8 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
         special = [_ESCAPE, _NULL, _SEPARATOR]
         return value.str.replace_many(special, [f"{_ESCAPE}{digit}" for digit in range(len(special))])
     if dtype.is_float():
-        value = (value.cast(pl.Float64) + 0.0).reinterpret(dtype=pl.UInt64)  # adding 0 makes one zero of both
+        value = value.cast(pl.Float64)
+        value = pl.when(value == 0).then(0.0).otherwise(value).reinterpret(dtype=pl.UInt64)  # -0.0 is 0.0
     return value.cast(pl.String)
 
 

@@ -8,12 +8,12 @@ and a bundle that answers its golden rows differently is refused.
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -55,15 +55,19 @@ class GoldenRow(Record):
 class BundleIndex(Record):
     """The files of a bundle."""
 
-    bundle_version: int = 1
+    bundle_version: Literal[1] = 1
     files: list[FileRecord]
 
 
 def import_lightgbm() -> Any:
-    """Import LightGBM with idle threads that do not spin: when a core is shared, spinning costs up to five times."""
+    """Import LightGBM with idle threads that do not spin, and without its habit of printing to stdout.
+
+    When a core is shared, spinning costs up to five times. What LightGBM prints before it raises, the exception says.
+    """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     import lightgbm
 
+    lightgbm.register_logger(logging.getLogger("lightgbm"))
     return lightgbm
 
 
@@ -83,9 +87,13 @@ class Bundle:
             self.signature = Signature.model_validate_json((folder / SIGNATURE_FILE).read_bytes())
             golden = [GoldenRow.model_validate_json(line) for line in (folder / GOLDEN_FILE).read_bytes().splitlines()]
         except ValidationError as error:
-            raise _refused(folder, str(error.errors(include_url=False)[0]["msg"])) from None
-        self._booster: Booster = import_lightgbm().Booster(model_str=(folder / MODEL_FILE).read_text(encoding="utf-8"))
-        self._check_golden(golden)
+            raise _refused(folder, _first(error)) from None
+        lightgbm = import_lightgbm()
+        try:
+            self._booster: Booster = lightgbm.Booster(model_str=(folder / MODEL_FILE).read_text(encoding="utf-8"))
+            self._check_golden(golden)
+        except lightgbm.basic.LightGBMError as error:  # the files are as written, and do not belong together
+            raise _refused(folder, f"LightGBM says: {str(error).splitlines()[0]}.") from None
 
     def _check_golden(self, golden: Sequence[GoldenRow]) -> None:
         if not golden:
@@ -110,6 +118,8 @@ class Bundle:
         """Probabilities of a few rows that are plain mappings: the serving path."""
         import numpy as np
 
+        if not rows:
+            return []
         matrix = np.array([self.encoder.encode_row(row) for row in rows], dtype=np.float64)
         answers: list[float] = np.asarray(self._booster.predict(matrix, num_threads=1)).tolist()
         return answers
@@ -132,7 +142,7 @@ def write(
     lines = [canonical(item.model_dump(mode="json")) for item in golden]
     (folder / MODEL_FILE).write_bytes(model.encode())
     (folder / FEATURES_FILE).write_bytes(encoder.to_json())
-    (folder / SIGNATURE_FILE).write_bytes(canonical(signature.model_dump(mode="json")) + b"\n")
+    (folder / SIGNATURE_FILE).write_bytes(signature.model_dump_json().encode() + b"\n")
     (folder / GOLDEN_FILE).write_bytes(b"\n".join(lines) + b"\n")
     names = (MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE)
     index = BundleIndex(files=[record_file(folder, folder / name) for name in names])
@@ -149,15 +159,23 @@ def files(folder: Path) -> list[FileRecord]:
 def _checked(folder: Path) -> tuple[str, BundleIndex]:
     """Check every file before anything parses it: LightGBM's parser kills the process on most truncated models."""
     try:
-        index = BundleIndex.model_validate(json.loads((folder / BUNDLE_FILE).read_bytes()))
-    except (OSError, ValueError) as error:
-        raise _refused(folder, f"Its index cannot be read: {type(error).__name__}.") from None
+        index = BundleIndex.model_validate_json((folder / BUNDLE_FILE).read_bytes())
+    except OSError as error:
+        raise _refused(folder, f"{BUNDLE_FILE} cannot be read: {error.strerror}.") from None
+    except ValidationError as error:
+        raise _refused(folder, f"{BUNDLE_FILE} is no index of this version of vehins: {_first(error)}") from None
     needed = {MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE} - {record.path for record in index.files}
     wrong = f"{min(needed)} is not in its index" if needed else None
     wrong = wrong or next(filter(None, (damage(folder, record) for record in index.files)), None)
     if wrong:
         raise _refused(folder, wrong + ".")
     return sha256_file(folder / BUNDLE_FILE), index
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, as a sentence."""
+    first = error.errors(include_url=False)[0]
+    return ".".join(str(part) for part in first["loc"]) + f": {first['msg']}."
 
 
 def _refused(folder: Path, detail: str) -> BundleRefusedError:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from ctypes import c_float
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from vehins.artifacts.manifest import Record, canonical
 from vehins.data.schema import Scalar, TableSchema
@@ -45,9 +46,16 @@ class NumberFeature(Record):
 
     def encode(self, value: Scalar | None) -> float:
         """The one-row path."""
-        number = math.nan if value is None else float(value)
+        number = math.nan if value is None else _as_float(value)
         number = self.minimum if number < self.minimum else self.maximum if number > self.maximum else number
         return c_float(number).value if self.dtype == "float32" else number
+
+
+def _as_float(value: Scalar) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int beyond all floats
+        return math.inf if isinstance(value, int) and value > 0 else -math.inf
 
 
 class CategoryFeature(Record):
@@ -57,7 +65,10 @@ class CategoryFeature(Record):
     name: str
     vocabulary: list[str] = Field(description="Values on the train side; the first has code 1.")
     dtype: Literal["uint8", "uint16", "uint32"]
-    _codes: dict[str, float] = PrivateAttr()
+
+    @cached_property
+    def _codes(self) -> dict[str, float]:
+        return {value: float(code) for code, value in enumerate(self.vocabulary, 1)}
 
     def expression(self) -> pl.Expr:
         """The bulk path."""
@@ -66,10 +77,6 @@ class CategoryFeature(Record):
         types = {"uint8": pl.UInt8, "uint16": pl.UInt16, "uint32": pl.UInt32}
         code = pl.col(self.name).cast(pl.String).cast(pl.Enum(self.vocabulary), strict=False).to_physical()
         return (code.cast(pl.UInt32) + 1).fill_null(UNKNOWN).cast(types[self.dtype])
-
-    def model_post_init(self, _: object) -> None:
-        """Prepare the look-up of the one-row path."""
-        self._codes = {value: float(code) for code, value in enumerate(self.vocabulary, 1)}
 
     def encode(self, value: Scalar | None) -> float:
         """The one-row path."""
@@ -131,11 +138,11 @@ def fit(train: pl.LazyFrame, schema: TableSchema) -> Encoder:
     """Learn vocabularies and ranges from the rows of the train side, in one streaming pass."""
     import polars as pl
 
-    numbers = [name for name, column in schema.features.items() if not column.is_category]
+    numbers = {name: _finite(name) for name, column in schema.features.items() if not column.is_category}
     categories = [name for name, column in schema.features.items() if column.is_category]
     ranges = train.select(
-        *(pl.col(name).cast(pl.Float64).min().alias(f"min:{name}") for name in numbers),
-        *(pl.col(name).cast(pl.Float64).max().alias(f"max:{name}") for name in numbers),
+        *(value.min().alias(f"min:{name}") for name, value in numbers.items()),
+        *(value.max().alias(f"max:{name}") for name, value in numbers.items()),
         pl.len().alias("rows"),
     )
     vocabularies = [train.select(pl.col(name).cast(pl.String).unique()) for name in categories]
@@ -145,6 +152,13 @@ def fit(train: pl.LazyFrame, schema: TableSchema) -> Encoder:
     features: dict[str, Feature] = {name: _category(name, words[name]) for name in categories}
     features |= {name: _number(name, found[f"min:{name}"], found[f"max:{name}"]) for name in numbers}
     return Encoder(features=[features[name] for name in schema.features])
+
+
+def _finite(name: str) -> pl.Expr:
+    import polars as pl
+
+    value = pl.col(name).cast(pl.Float64)
+    return pl.when(value.is_finite()).then(value)
 
 
 def _category(name: str, vocabulary: list[str]) -> CategoryFeature:

@@ -46,7 +46,7 @@ def _floor(metrics: Metrics, settings: GateSettings) -> Rule:
 
 def _skill(metrics: Metrics) -> Rule:
     """The log loss must be below that of giving every customer the base rate (its entropy, in nats)."""
-    rate = metrics.positives / metrics.rows
+    rate = metrics.positives / metrics.rows if metrics.rows else 0.0
     entropy = -(rate * math.log(rate) + (1 - rate) * math.log1p(-rate)) if 0 < rate < 1 else 0.0
     passed = metrics.log_loss < entropy
     text = f"The log loss is {metrics.log_loss:.4f}; giving everybody the base rate has {entropy:.4f}."
@@ -61,6 +61,6 @@ def _champion(champion: Champion, settings: GateSettings) -> Rule:
     wanted = "more than 0" if better else f"at least -{settings.margin:g}"
     text = (
         f"Against champion {champion.version} on the same rows the AUC differs by {champion.auc_difference:+.5f}, and "
-        f"with {settings.confidence:.0%} confidence by at least {low:+.5f}; `{settings.mode}` needs {wanted}."
+        f"with {100 * settings.confidence:g}% confidence by at least {low:+.5f}; `{settings.mode}` needs {wanted}."
     )
     return _rule("better_than_champion" if better else "not_worse_than_champion", low, bound, text, passed=passed)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from vehins.artifacts.manifest import AnyManifest, Evaluation, PushedModel, PushedModelResult, TrainedModel, digest
-from vehins.errors import DataError, GateRefusedError
+from vehins.artifacts.manifest import (
+    AnyManifest,
+    Evaluation,
+    EvaluationResult,
+    PushedModel,
+    PushedModelResult,
+    TrainedModel,
+    digest,
+)
+from vehins.errors import ConflictError, DataError, GateRefusedError
 from vehins.model import bundle
 from vehins.registry.objects import open_store
-from vehins.registry.registry import Registry
+from vehins.registry.registry import ModelVersion, Registry
 from vehins.settings import masked
 from vehins.stages.stage import Context, Outcome, Stage
 
@@ -50,6 +58,7 @@ def work(ctx: Context) -> Outcome:
         detail = f"It judged bundle {judged.bundle[:12]}, this model is bundle {model.manifest.result.bundle[:12]}."
         raise DataError("The evaluation is not of this model", detail=detail, hint="Evaluate it: `vehins evaluate`.")
     registry = _registry(ctx)
+    _check_rival(registry.resolve(ctx.settings.alias), judged)
     ctx.progress("registering the version")
     version, made = registry.publish(
         folder,
@@ -62,7 +71,8 @@ def work(ctx: Context) -> Outcome:
     )
     before = registry.alias(ctx.settings.alias)
     reason = f"approved: {judged.approved}" if judged.approved else "accepted by the gate"
-    _, moved = registry.point(ctx.settings.alias, version.version, reason=reason)
+    rival = judged.champion.version if judged.champion else None
+    _, moved = registry.point(ctx.settings.alias, version.version, reason=reason, instead_of=frozenset({rival}))
     result = PushedModelResult(
         registry=masked(ctx.settings.registry_url),
         model=ctx.settings.model_name,
@@ -73,6 +83,18 @@ def work(ctx: Context) -> Outcome:
         promoted=moved,
     )
     return Outcome(result, digest(result.model_dump(mode="json")))
+
+
+def _check_rival(production: ModelVersion | None, judged: EvaluationResult) -> None:
+    """A model replaces the champion that it was judged against, and no other."""
+    met = {judged.bundle, judged.champion.bundle if judged.champion else None}
+    if production is not None and production.bundle not in met:
+        rival = f"version {judged.champion.version}" if judged.champion else "no champion"
+        raise ConflictError(
+            f"Version {production.version} has been promoted since this model was evaluated",
+            detail=f"It was judged against {rival}.",
+            hint="Judge it against that version: `vehins evaluate`, then `vehins push`.",
+        )
 
 
 STAGE = Stage(

@@ -23,7 +23,7 @@ BUNDLE = "bundle"
 _GOLDEN_ROWS = 20
 _QUANTILES = 1_000
 # Enough rows to know a thousandth of the population's scores, however many there are.
-_SCORED_ROWS = 500_000
+_SCORED_ROWS = 100_000
 
 
 def work(ctx: Context) -> Outcome:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from vehins.artifacts.manifest import Dataset, FeatureSet, FeatureSetResult, Validation, digest
 from vehins.data import parts
 from vehins.data.split import SIDE, TRAIN, VALID
-from vehins.errors import DataError
+from vehins.errors import AnomaliesError, DataError
 from vehins.model import features
 from vehins.model.trainer import LABEL
 from vehins.stages.stage import Context, Outcome, Stage
@@ -28,6 +28,7 @@ def work(ctx: Context) -> Outcome:
     import polars as pl
 
     dataset = ctx.input(Dataset)
+    _check_accepted(ctx.input(Validation).manifest)
     schema = parts.schema_of(dataset)
     rows = parts.clean_rows(dataset, ctx.input(Validation))
     ctx.progress("learning vocabularies and ranges")
@@ -53,6 +54,17 @@ def work(ctx: Context) -> Outcome:
     # The sides hold the clean rows of exactly this data set, in its order: its content and the encoder say all.
     content = {"rows": ctx.input(Validation).manifest.content, "encoder": digest(encoder.model_dump(mode="json"))}
     return Outcome(result, digest(content), {f"{side}.parquet": counts[side] for side in counts})
+
+
+def _check_accepted(validation: Validation) -> None:
+    """A refusal stops `vehins transform` alone as it stops the chain."""
+    if validation.result.verdict != "accept":
+        raise AnomaliesError(
+            f"Validation {validation.id} does not accept these rows",
+            detail=" ".join(validation.result.reasons),
+            hint="Mend the source, or tolerate it: `vehins validate --set validate.max_bad_values=SHARE` (or "
+            "`max_wrong_types`, `max_missing_columns`), then `vehins transform`.",
+        )
 
 
 def _encoded(rows: pl.LazyFrame, encoder: features.Encoder, schema: TableSchema) -> pl.LazyFrame:

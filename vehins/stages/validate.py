@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from vehins.artifacts.files import sha256_bytes
 from vehins.artifacts.manifest import (
     Anomaly,
     AnyManifest,
@@ -16,8 +16,8 @@ from vehins.artifacts.manifest import (
     digest,
 )
 from vehins.data import checks, parts
-from vehins.data.conform import ROW
 from vehins.data.schema import TableSchema
+from vehins.data.split import RowDigest
 from vehins.errors import AnomaliesError, VehinsError
 from vehins.settings import ValidateSettings
 from vehins.stages.stage import Context, Outcome, Stage
@@ -25,6 +25,7 @@ from vehins.stages.stage import Context, Outcome, Stage
 if TYPE_CHECKING:
     import polars as pl
 
+MISSING_COLUMN, WRONG_TYPE = "missing column", "wrong type"
 _SHOWN = 3
 
 
@@ -70,10 +71,18 @@ def _content(ctx: Context, result: ValidationResult) -> str:
 
     aside = ""
     if result.quarantined_rows:
-        numbers = pl.read_parquet(ctx.folder / parts.QUARANTINE_FILE, columns=[ROW])[ROW].sort()
-        aside = sha256_bytes(numbers.to_numpy().tobytes())
+        rows = RowDigest(parts.schema_of(ctx.input(Dataset)).kept)
+        rows.add(pl.read_parquet(ctx.folder / parts.QUARANTINE_FILE))
+        aside = rows.hexdigest()
     dataset = ctx.input(Dataset).manifest.content
     return digest({"dataset": dataset, "quarantine": aside, "verdict": result.verdict})
+
+
+def stale(ctx: Context, manifest: AnyManifest) -> str | None:
+    """The quarantine names rows by their place, so it goes with one data set and not with another of equal rows."""
+    assert isinstance(manifest, Validation)  # noqa: S101 - narrows the type
+    same = ctx.input(Dataset).manifest.id in {record.id for record in manifest.inputs}
+    return None if same or not manifest.result.quarantined_rows else "the rows may stand in another order"
 
 
 def _missing(found: DatasetResult, schema: TableSchema) -> list[Anomaly]:
@@ -81,7 +90,7 @@ def _missing(found: DatasetResult, schema: TableSchema) -> list[Anomaly]:
     for name in found.missing_columns:
         near = next((extra for extra in found.extra_columns if schema.nearest(extra) == name), None)
         expected = f"a column `{name}`" + (f" (is it `{near}`?)" if near else "")
-        anomaly = Anomaly(column=name, rule="missing column", expected=expected, rows=found.rows, share=1, examples=[])
+        anomaly = Anomaly(column=name, rule=MISSING_COLUMN, expected=expected, rows=found.rows, share=1, examples=[])
         anomalies.append(anomaly)
     return anomalies
 
@@ -92,7 +101,7 @@ def _wrong_types(unparsed: pl.DataFrame, schema: TableSchema, rows: int) -> list
         some = cells.head(checks.EXAMPLES).select("key", "row", "value").iter_rows()
         anomaly = Anomaly(
             column=str(name),
-            rule="wrong type",
+            rule=WRONG_TYPE,
             expected=f"type {schema.columns[str(name)].dtype}",
             rows=cells.height,
             share=cells.height / rows,
@@ -162,9 +171,29 @@ def refusal(manifest: AnyManifest) -> VehinsError | None:
     return AnomaliesError(
         result.reasons[0],
         detail=" ".join(result.reasons[1:]) + ("\n" if result.reasons[1:] and shown else "") + "\n".join(shown),
-        hint="Mend the source, adapt the schema (`--schema FILE`), or tolerate it: "
-        "`--set validate.max_bad_values=SHARE` (or `max_wrong_types`, `max_missing_columns`).",
+        hint=_hint(result),
     )
+
+
+def _hint(result: ValidationResult) -> str:
+    """What mends it; the settings that would tolerate it, when that is possible at all."""
+    mend = "Mend the source, or adapt the schema (`--schema FILE`)"
+    wrong = [anomaly.rows for anomaly in result.anomalies if anomaly.rule == WRONG_TYPE]
+    needed = {
+        "max_missing_columns": sum(anomaly.rule == MISSING_COLUMN for anomaly in result.anomalies),
+        "max_wrong_types": _share(sum(wrong), result.rows),
+        "max_bad_values": _share(result.quarantined_rows - max(wrong, default=0), result.rows),
+    }
+    limits = [name for name in needed if any(f"validate.{name} = " in reason for reason in result.reasons)]
+    if len(limits) < len(result.reasons):
+        return mend + "."
+    options = " ".join(f"--set validate.{name}={needed[name]:g}" for name in limits)
+    return f"{mend}, or tolerate it: `{options}`."
+
+
+def _share(rows: int, total: int) -> float:
+    """A share that allows for so many rows, with few digits."""
+    return min(math.ceil(rows / total * 10_000) / 10_000, 1.0)
 
 
 STAGE = Stage(
@@ -173,6 +202,7 @@ STAGE = Stage(
     needs=(Dataset,),
     work=work,
     reads=("validate_",),
-    libraries=("polars",),
+    libraries=("polars", "polars-hash", "numpy"),
+    stale=stale,
     refusal=refusal,
 )

@@ -57,13 +57,19 @@ def open_source(url: str, options: ReadOptions) -> Source:
     """Open the source at an address.
 
     Raises:
-        SettingsError: no kind of source reads such an address.
+        SettingsError: no kind of source reads such an address, or more than one does.
         NotFoundError: it reads such an address, and nothing is there.
     """
-    for kind in kinds():
-        if kind.matches(url):
-            source: Source = kind.open_source(url, options)
-            return source
+    found = [kind for kind in kinds() if kind.matches(url)]
+    if len(found) == 1:
+        source: Source = found[0].open_source(url, options)
+        return source
+    if found:
+        raise SettingsError(
+            f"The folder {masked(url)} holds files of more than one kind",
+            detail="It could be read as " + " or as ".join(kind.SUMMARY for kind in found) + ".",
+            hint="Say which files are meant: `--source 'FOLDER/*.parquet'`.",
+        )
     raise SettingsError(
         f"Nothing reads a source like {masked(url)}",
         detail="Sources are: " + "; ".join(kind.SUMMARY for kind in kinds()) + ".",

@@ -22,7 +22,12 @@ def names_files(url: str, suffixes: tuple[str, ...]) -> bool:
     path = strip_scheme(url)
     if "://" in path:
         return False
-    return path.lower().endswith(suffixes) or (Path(path).is_dir() and bool(_inside(Path(path), suffixes)))
+    try:
+        if Path(path).is_dir():
+            return bool(_inside(Path(path), suffixes))
+    except OSError:
+        pass  # `find` says what is wrong with it
+    return path.lower().endswith(suffixes)
 
 
 def find(url: str, suffixes: tuple[str, ...]) -> list[Path]:
@@ -31,22 +36,35 @@ def find(url: str, suffixes: tuple[str, ...]) -> list[Path]:
     Raises:
         NotFoundError: there is none.
         SourceFormatError: one of them is empty.
+        UnreachableError: it may not be looked at.
     """
     path = strip_scheme(url)
-    if Path(path).is_dir():
-        files = _inside(Path(path), suffixes)
-    elif Path(path).exists():
-        files = [Path(path)]
-    elif any(sign in path for sign in _GLOB_SIGNS):
-        files = sorted(Path(name) for name in glob.glob(path, recursive=True) if Path(name).is_file())  # noqa: PTH207
-    else:
-        files = []
-    if not files:
-        raise _not_found(path)
-    empty = [file for file in files if file.stat().st_size == 0]
+    try:
+        files = _existing(path, suffixes)
+        if not files:
+            raise _not_found(path)
+        empty = [file for file in files if file.stat().st_size == 0]
+    except OSError as error:
+        raise unreachable(path, error) from None
     if empty:
         raise SourceFormatError(f"{empty[0]} is empty", detail="It has 0 bytes.", hint="Export it again, or remove it.")
     return files
+
+
+def _existing(path: str, suffixes: tuple[str, ...]) -> list[Path]:
+    if Path(path).is_dir():
+        return _inside(Path(path), suffixes)
+    if Path(path).exists():
+        return [Path(path)]
+    if any(sign in path for sign in _GLOB_SIGNS):
+        return sorted(Path(name) for name in glob.glob(_pattern(path), recursive=True) if Path(name).is_file())  # noqa: PTH207
+    return []
+
+
+def _pattern(path: str) -> str:
+    """A glob whose beginning, as far as there is a folder of just that name, is taken literally."""
+    folder = next(parent for parent in Path(path).parents if parent.is_dir())
+    return str(Path(glob.escape(str(folder)), *Path(path).parts[len(folder.parts) :]))
 
 
 def _inside(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
@@ -58,6 +76,27 @@ def _not_found(path: str) -> NotFoundError:
     folder = Path(path).parent
     detail = "No file matches it." if folder.is_dir() else f"Even its folder, {folder}, does not exist."
     return NotFoundError(f"There is no file {path}", detail=detail, hint="Name a file that exists: `--source PATH`.")
+
+
+def unreachable(path: str | Path, error: OSError) -> UnreachableError:
+    """What an error of the system amounts to while a file is opened or read."""
+    hint = "Mend its rights, or name another file: `--source PATH`."
+    return UnreachableError(f"Cannot read {error.filename or path}", detail=f"{error.strerror or error}.", hint=hint)
+
+
+def check_columns(path: Path, names: list[str], first: Path, wanted: list[str]) -> None:
+    """Raise `SourceFormatError` unless a file has the columns of the first one, in whatever order."""
+    lacks = [name for name in wanted if name not in names]
+    more = [name for name in names if name not in wanted]
+    if not lacks and not more:
+        return
+    said = [("lacks", lacks), ("has", more)]
+    sentence = " and ".join(f"{what} {', '.join(f'`{name}`' for name in some)}" for what, some in said if some)
+    raise SourceFormatError(
+        f"{path} has other columns than {first}",
+        detail=f"It {sentence}.",
+        hint="All files of a source need the same columns: mend it, or name the right files (`--source 'FOLDER/*'`).",
+    )
 
 
 class Files:
@@ -77,11 +116,10 @@ class Files:
         try:
             return digest([sha256_file(path) for path in self.paths])
         except OSError as error:
-            hint = "Mend its rights, or name another file: `--source PATH`."
-            raise UnreachableError(f"Cannot read {error.filename}", detail=f"{error.strerror}.", hint=hint) from None
+            raise unreachable(self.label, error) from None
 
     def check_unchanged(self) -> None:
-        """Raise `SourceFormatError` when a file was written to since this object was made."""
+        """Raise `SourceFormatError` when a file was written to, or removed, since this object was made."""
         if self._marks() != self._before:
             raise SourceFormatError(
                 f"{self.label} changed while it was being read",
@@ -89,5 +127,13 @@ class Files:
                 hint="Wait until it is complete, and run the command again.",
             )
 
-    def _marks(self) -> list[tuple[int, int]]:
-        return [(path.stat().st_size, path.stat().st_mtime_ns) for path in self.paths]
+    def _marks(self) -> list[tuple[int, int] | None]:
+        return [_mark(path) for path in self.paths]
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vehins.data.sources import ReadOptions, _files
@@ -28,7 +29,7 @@ def open_source(url: str, options: ReadOptions) -> ParquetSource:
 
 
 class ParquetSource:
-    """Parquet files of the same columns."""
+    """Parquet files of the same columns; their order and types may differ."""
 
     def __init__(self, files: _files.Files, batch_rows: int) -> None:
         self._files = files
@@ -43,14 +44,22 @@ class ParquetSource:
         """Yield the rows; only the columns that the schema keeps are decoded, the others are named and left empty."""
         import polars as pl
 
-        try:
-            scan = pl.scan_parquet(self._files.paths, glob=False, hive_partitioning=False)
-            kept = [pl.col(name) if name in schema.kept else pl.lit(None).alias(name) for name in scan.collect_schema()]
-            yield from scan.select(kept).collect_batches(chunk_size=self._batch_rows)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise SourceFormatError(
-                f"{self.label} is not readable as Parquet",
-                detail=str(error).splitlines()[0],
-                hint="Write it again; all files of a folder or glob need the same columns and types.",
-            ) from None
+        first, wanted = self._files.paths[0], list[str]()
+        for path in self._files.paths:
+            try:
+                scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+                names = scan.collect_schema().names()
+                wanted = wanted or names
+                _files.check_columns(path, names, first, wanted)
+                unwanted = [pl.lit(None).alias(name) for name in names if name not in schema.kept]
+                yield from scan.with_columns(unwanted).collect_batches(chunk_size=self._batch_rows)
+            except OSError as error:
+                raise _files.unreachable(path, error) from None
+            except pl.exceptions.PolarsError as error:
+                raise _damaged(path, error) from None
         self._files.check_unchanged()
+
+
+def _damaged(path: Path, error: Exception) -> SourceFormatError:
+    hint = "Write it again: it is damaged, incomplete, or no Parquet."
+    return SourceFormatError(f"{path} is not readable as Parquet", detail=str(error).splitlines()[0], hint=hint)

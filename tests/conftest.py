@@ -1,0 +1,43 @@
+"""Fixtures for tests that go through the command line."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from vehins_runner import WORKSPACE, Vehins, call_main, in_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder to work in, with small settings in its ``vehins.toml``."""
+    with in_folder(monkeypatch, tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture
+def vehins(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Vehins:
+    """The command ``vehins`` in that folder."""
+    return Vehins(capfd, monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which the chain has run; not to be changed."""
+    with pytest.MonkeyPatch.context() as patch, in_folder(patch, tmp_path_factory.mktemp("finished")) as folder:
+        patch.setattr(sys, "argv", ["vehins", "pipeline", "run", "--quiet"])
+        assert call_main() == 0
+        return folder / WORKSPACE
+
+
+@pytest.fixture
+def finished(finished_once: Path, vehins: Vehins) -> Vehins:
+    """The command in a folder whose workspace is a copy of that one."""
+    shutil.copytree(finished_once, WORKSPACE)
+    return vehins

@@ -1,0 +1,191 @@
+"""The bulk path and the one-row path give the same numbers, bit for bit, for any rows whatever."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from vehins.data.conform import polars_type
+from vehins.data.schema import TableSchema
+from vehins.model import features
+from vehins.model.features import CategoryFeature, Encoder, NumberFeature
+
+INF, NAN = float("inf"), float("nan")
+SCHEMA = TableSchema.model_validate(
+    {
+        "name": "customers",
+        "columns": {
+            "id": {"dtype": "int", "role": "key"},
+            "age": {"dtype": "int"},
+            "premium": {"dtype": "float"},
+            "region": {"dtype": "int", "category": True},
+            "city": {"dtype": "string"},
+            "member": {"dtype": "bool"},
+            "note": {"dtype": "string", "role": "ignored"},
+            "y": {"dtype": "int", "role": "target", "values": [0, 1], "positive": 1},
+        },
+    }
+)
+NAMES = list(SCHEMA.features)
+TYPES = {name: polars_type(column.dtype) for name, column in SCHEMA.features.items()}
+INT64 = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(["", "\x00", "a\x00b", "é", "true", "1"])
+HOSTILE = {
+    "age": st.none() | INT64 | st.integers(0, 99) | st.sampled_from([2**24, 2**24 + 1, 2**53 + 1]),
+    "premium": st.none() | st.floats(),
+    "region": st.none() | INT64 | st.integers(0, 3),
+    "city": st.none() | TEXT | st.sampled_from(["a", "b"]),
+    "member": st.none() | st.booleans(),
+}
+ROWS = st.lists(st.fixed_dictionaries(HOSTILE), min_size=1, max_size=8)
+
+
+def frame(rows: list[dict]) -> pl.DataFrame:
+    return pl.DataFrame([{name: row.get(name) for name in NAMES} for row in rows], schema=TYPES)
+
+
+def column(name: str, values: list) -> pl.LazyFrame:
+    """Rows in which only one column has values."""
+    return frame([{name: value} for value in values]).lazy()
+
+
+def fitted(name: str, values: list) -> NumberFeature | CategoryFeature:
+    encoder = features.fit(column(name, values), SCHEMA)
+    return next(feature for feature in encoder.features if feature.name == name)
+
+
+def assert_paths_agree(encoder: Encoder, rows: list[dict]) -> None:
+    bulk = encoder.matrix(frame(rows).lazy())
+    single = np.array([encoder.encode_row(row) for row in rows], dtype=np.float64)
+    assert bulk.shape == single.shape == (len(rows), len(NAMES))
+    same_bits = bulk.view(np.uint64) == single.view(np.uint64)
+    assert (same_bits | (np.isnan(bulk) & np.isnan(single))).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(train=ROWS, rows=ROWS)
+@example(train=[{"premium": 0.0}], rows=[{"premium": -0.0}, {"premium": 5e-324}])
+@example(train=[{"premium": -0.0}], rows=[{"premium": 0.0}, {"premium": NAN}])
+@example(train=[{"premium": 2.0**24}], rows=[{"premium": 0.1}, {"premium": 1e308}, {"premium": INF}])
+@example(train=[{"age": 2**24 + 1}], rows=[{"age": 2**24 + 1}, {"age": 2**63 - 1}, {"age": -(2**63)}])
+@example(train=[{"city": "a\x00b"}, {"city": ""}], rows=[{"city": "a"}, {"city": ""}, {"city": None}])
+def test_both_paths_give_the_same_bits(train, rows):
+    """Fitted on rows as hostile as those that it then encodes."""
+    encoder = features.fit(frame(train).lazy(), SCHEMA)
+    assert_paths_agree(encoder, rows)
+    assert_paths_agree(features.parse(encoder.to_json()), rows)
+
+
+@settings(max_examples=50, deadline=None)
+@given(train=ROWS, rows=ROWS)
+def test_what_lightgbm_gets_is_narrow_and_in_order(train, rows):
+    """Anything that is not numeric ends the process in LightGBM."""
+    encoder = features.fit(frame(train).lazy(), SCHEMA)
+    encoded = encoder.encode(frame(rows).lazy()).collect()
+    assert encoded.columns == encoder.names == NAMES
+    assert set(encoded.dtypes) <= {pl.UInt8, pl.UInt16, pl.UInt32, pl.Float32, pl.Float64}
+    assert encoder.categories == ["region", "city", "member"]
+    assert encoded.select(encoder.categories).null_count().sum_horizontal().item() == 0
+
+
+def test_a_lost_column_counts_as_missing():
+    encoder = features.fit(frame([{"age": 1, "city": "a", "member": True}]).lazy(), SCHEMA)
+    assert str(encoder.encode_row({})) == str(encoder.encode_row(dict.fromkeys(NAMES))) == "[nan, nan, 0.0, 0.0, 0.0]"
+
+
+# --- Numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_number_is_moved_to_the_edge_of_the_train_side():
+    feature = fitted("age", [20, 85, 40])
+    assert (feature.minimum, feature.maximum) == (20, 85)
+    found = [feature.encode(value) for value in (19, 20, 50, 85, 86, -INF, INF, 10**400, -(10**400))]
+    assert found == [20, 20, 50, 85, 85, 20, 85, 85, 20]
+    assert math.isnan(feature.encode(None))
+    assert math.isnan(feature.encode(NAN))
+
+
+def test_what_is_not_finite_is_not_learnt():
+    feature = fitted("premium", [INF, 3.0, -INF, NAN, 1.0, None])
+    assert (feature.minimum, feature.maximum) == (1.0, 3.0)
+
+
+@pytest.mark.parametrize("values", [[None, None], [NAN, INF, -INF]])
+def test_a_column_without_a_number_is_constant(values):
+    feature = fitted("premium", values)
+    assert [feature.encode(value) for value in (-5.0, 0.0, 5.0)] == [0.0, 0.0, 0.0]
+
+
+def test_a_constant_column_stays_constant():
+    feature = fitted("age", [7, 7])
+    assert [feature.encode(value) for value in (6, 7, 8)] == [7.0, 7.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [([0, 2**24], "float32"), ([-(2**24), 0], "float32"), ([0, 2**24 + 1], "float64"), ([-(2**24) - 1, 0], "float64")],
+)
+def test_integers_that_float32_would_merge_stay_apart(values, dtype):
+    feature = fitted("age", values)
+    assert feature.dtype == dtype
+    edge = max(values, key=abs)
+    assert feature.encode(edge) != feature.encode(edge + (1 if edge < 0 else -1))
+
+
+# --- Categories -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "codes"),
+    [
+        ("city", ["b", "a", None, "b"], {"a": 1, "b": 2, None: 0, "c": 0, "": 0, "A": 0}),
+        ("city", ["", "a"], {"": 1, "a": 2, None: 0}),
+        ("region", [10, 9, None], {10: 1, 9: 2, None: 0, 8: 0, 10**30: 0}),
+        ("member", [True, False], {False: 1, True: 2, None: 0}),
+        ("member", [True], {True: 1, False: 0, None: 0}),
+        ("city", [None], {None: 0, "a": 0}),
+    ],
+)
+def test_code_0_is_for_what_is_missing_or_new(name, values, codes):
+    feature = fitted(name, values)
+    assert {value: feature.encode(value) for value in codes} == codes
+
+
+@pytest.mark.parametrize(
+    ("count", "dtype"), [(255, "uint8"), (256, "uint16"), (65_535, "uint16"), (65_536, "uint32"), (70_000, "uint32")]
+)
+def test_many_categories_take_a_wider_type(count, dtype):
+    """Code 0 and one code each: 255 categories are the most that 8 bits can tell apart."""
+    feature = fitted("region", list(range(count)))
+    assert (feature.dtype, len(feature.vocabulary)) == (dtype, count)
+    asked = [0, 1, count - 1, count, -1, None]
+    bulk = column("region", asked).select(feature.expression()).collect().to_series()
+    assert str(bulk.dtype).lower() == dtype
+    assert bulk.to_list() == [feature.encode(value) for value in asked]
+    codes = column("region", range(count)).select(feature.expression()).collect().to_series()
+    assert (codes.n_unique(), codes.min(), codes.max()) == (count, 1, count)
+
+
+def test_the_order_of_the_train_side_does_not_matter():
+    rows = [
+        {"city": city, "region": region, "age": age}
+        for city, region, age in zip("cabd", (3, 1, 2, 1), range(4), strict=True)
+    ]
+    assert features.fit(frame(rows).lazy(), SCHEMA) == features.fit(frame(rows[::-1]).lazy(), SCHEMA)
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(train=ROWS)
+def test_it_travels_as_json(train):
+    encoder = features.fit(frame(train).lazy(), SCHEMA)
+    again = features.parse(encoder.to_json())
+    assert again == encoder
+    assert again.to_json() == encoder.to_json()
