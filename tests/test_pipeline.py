@@ -25,6 +25,7 @@ from vehins_runner import (
 )
 
 from vehins.artifacts import fingerprint
+from vehins.data import checks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,6 +208,34 @@ def test_alone_a_stage_takes_the_rows_that_its_validation_has_checked(vehins: Ve
     answer = vehins("evaluate", "--force", code=6)
     assert "is no longer in the workspace" in answer.err
     assert "Try: Check the rows again: `vehins validate`." in answer.err
+
+
+def test_alone_a_stage_takes_the_validation_and_the_rows_that_go_together(vehins: Vehins) -> None:
+    """Of two checks of the same customers in two orders, one is gone; the other comes with its own rows."""
+    bad = customers_of_whom_some_are_bad()
+    bad.write_parquet("customers.parquet")
+    vehins.run(*TOLERANT)
+    bad.reverse().write_parquet("customers.parquet")
+    vehins.run(*TOLERANT)
+    shutil.rmtree(folders("Validation")[0])
+    vehins("train", "--force")
+    found = {record["kind"]: record["id"] for record in manifest("TrainedModel")["inputs"]}
+    assert found["Validation"] == folders("Validation")[0].name
+    assert found["Dataset"] == folders("Dataset")[1].name
+
+
+def test_other_bad_rows_of_the_same_data_set_are_a_change(vehins: Vehins, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the code of a check is mended: the data set is the same, the rows that are left are not."""
+    customers_of_whom_some_are_bad().write_parquet("customers.parquet")
+    vehins.run(*TOLERANT)
+    real = checks.checks
+    # Another rule sets as many rows aside, and they are not the same ones.
+    older = checks.Check("Age", "odd", "nothing", (pl.col("id") > 2900) & ~pl.col(checks.UNPARSED))
+    monkeypatch.setattr(checks, "checks", lambda *given: [*(c for c in real(*given) if c.rule != "too small"), older])
+    answer = vehins.run(*TOLERANT, "--force", "validate", *LENIENT)
+    assert manifest("Validation")["result"]["quarantined_rows"] == 100
+    assert answer.statuses["transform"] == "ran"
+    assert answer.reasons["transform"] == "input Validation changed"
 
 
 # --- Force and plan -----------------------------------------------------------------------------------------------

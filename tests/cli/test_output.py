@@ -15,6 +15,7 @@ import pytest
 from cli_tree import COMMANDS
 from vehins_runner import STAGES, WORKSPACE, child_environment, customers, folders
 
+from vehins.cli.command import command_line
 from vehins.stages import ingest, train
 
 if TYPE_CHECKING:
@@ -186,6 +187,27 @@ def test_people_are_told_how_it_went(vehins: Vehins) -> None:
     assert "\nVersion   vehicle-insurance 1 (production), registered and promoted, in .vehins/registry\n" in answer.err
     assert "\nNext:\n  vehins serve " in answer.err
     assert "  vehins models show 1 " in answer.err
+
+
+@pytest.mark.parametrize(
+    ("called", "typed"),
+    [
+        ("vehins", "vehins"),
+        ("bin/vehins", "vehins"),
+        ("elsewhere/bin/vehins", "elsewhere/bin/vehins"),
+        ("my tools/vehins", "'my tools/vehins'"),
+        ("site-packages/vehins/__main__.py", "python -m vehins"),
+    ],
+)
+def test_commands_are_told_as_one_can_type_them(
+    called: str, typed: str, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("bin/vehins", "elsewhere/bin/vehins", "my tools/vehins"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(place / "bin"))
+    monkeypatch.setattr(sys, "argv", [called, "train", "--set", "alias=a b"])
+    assert command_line() == f"{typed} train --set 'alias=a b'"
 
 
 def test_a_stage_prints_its_manifest_and_nothing_else(finished: Vehins) -> None:

@@ -36,6 +36,9 @@ def test_after_the_chain_each_has_nothing_to_do(stage: str, finished: Vehins) ->
     answer = finished(stage, "--json")
     assert answer.statuses == {stage: "reused"}
     assert answer.reasons == {stage: "nothing it depends on has changed"}
+    # It tells of what it made, not of what it consumed.
+    assert (answer.json["evaluation"] is not None, answer.json["gate"] is not None) == (stage == "evaluate",) * 2
+    assert answer.json["version"] == (1 if stage == "push" else None)
     assert (tree(WORKSPACE / "artifacts"), tree(WORKSPACE / "registry")) == before
 
 

@@ -209,6 +209,20 @@ def test_bad_values(rows: Callable[[], pl.DataFrame], rule: str, vehins: Vehins)
     assert manifest("TrainedModel")["result"]["rows"] + manifest("Evaluation")["result"]["metrics"]["rows"] == 2994
 
 
+def test_what_is_wrong_is_shown_and_where_the_rows_are(vehins: Vehins) -> None:
+    rows = set_text("Age", "forty", 3).with_columns(Gender=pl.when(pl.col("id") == 9).then(None).otherwise("Gender"))
+    write(rows=rows)
+    tolerant = ("--set", "validate.max_wrong_types=0.001")
+    for words in (("pipeline", "run", *SOURCE, *tolerant), ("validate", *tolerant)):
+        told = vehins(*words).err
+        table = [" ".join(line.split()) for line in told.splitlines()]
+        assert "Column Anomaly Rows Share For example" in table
+        assert "Age wrong type 3 0.10% forty at 1" in table
+        assert "Gender missing 1 0.03% null at 9" in table
+        place = folders("Validation")[-1] / "quarantine.parquet"
+        assert f"Set aside 4 rows, each with its reasons: {place}" in table
+
+
 def test_bad_values_within_the_tolerance(finished: Vehins) -> None:
     write(rows=set_values("Gender", "unknown", 3))
     lenient = ("--set", "gate.mode=not-worse", "--set", "gate.margin=0.4")

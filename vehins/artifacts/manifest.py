@@ -367,7 +367,7 @@ def parse(data: bytes, name: str) -> AnyManifest:
             hint="Upgrade vehins, or choose another workspace: `--workspace DIR`.",
         )
     try:
-        return KINDS[kind].model_validate_json(canonical(body))
+        return KINDS[kind].model_validate_json(json.dumps(body))
     except ValidationError as error:
         raise _damaged(name, str(error.errors(include_url=False)[0]["msg"])) from None
 

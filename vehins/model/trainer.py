@@ -50,7 +50,7 @@ def fit(
     """
     chosen = _search(train, valid, encoder, settings, threads, on_tree)
     trees = chosen.best_iteration
-    scores = chosen.predict(valid.drop(LABEL), num_threads=threads)
+    scores = chosen.predict(_inputs(valid), num_threads=threads)
     labels = valid[LABEL].to_numpy()
     parameters = _parameters(settings, threads)
     everything = _dataset(train.vstack(valid), encoder, parameters)
@@ -77,7 +77,7 @@ def _search(
     lightgbm = import_lightgbm()
     parameters = _parameters(settings, threads)
     fitted = _dataset(train, encoder, parameters)
-    watched = lightgbm.Dataset(_checked(valid).drop(LABEL), valid[LABEL].to_numpy(), reference=fitted)
+    watched = lightgbm.Dataset(_inputs(valid), valid[LABEL].to_numpy(), reference=fitted)
     stop = lightgbm.early_stopping(settings.early_stopping_rounds, verbose=False, min_delta=settings.min_improvement)
     booster: Booster = lightgbm.train(
         parameters,
@@ -104,13 +104,19 @@ def _parameters(settings: TrainSettings, threads: int) -> dict[str, Any]:
 
 def _dataset(rows: pl.DataFrame, encoder: Encoder, parameters: dict[str, Any]) -> Dataset:
     dataset: Dataset = import_lightgbm().Dataset(
-        _checked(rows).drop(LABEL),
+        _inputs(rows),
         rows[LABEL].to_numpy(),
-        categorical_feature=encoder.categories,
+        categorical_feature=[encoder.names.index(name) for name in encoder.categories],
         params=parameters,
         free_raw_data=True,
     )
     return dataset
+
+
+def _inputs(rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns that LightGBM sees, numbered: it refuses some names that a table may have (`Charges [USD]`)."""
+    features = _checked(rows).drop(LABEL)
+    return features.rename({name: f"f{number}" for number, name in enumerate(features.columns)})
 
 
 def _checked(rows: pl.DataFrame) -> pl.DataFrame:
@@ -126,11 +132,11 @@ def model_text(booster: Booster) -> str:
     return re.sub(r"^\[num_threads: \d+\]\n", "", booster.model_to_string(), flags=re.MULTILINE)
 
 
-def importance(booster: Booster) -> dict[str, float]:
+def importance(booster: Booster, encoder: Encoder) -> dict[str, float]:
     """Share of the total gain of each feature, the largest first."""
     gains = booster.feature_importance("gain")
     total = float(gains.sum()) or 1.0
-    shares = {name: float(gain) / total for name, gain in zip(booster.feature_name(), gains, strict=True)}
+    shares = {name: float(gain) / total for name, gain in zip(encoder.names, gains, strict=True)}
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 

@@ -49,7 +49,7 @@ def work(ctx: Context) -> Outcome:
         valid_auc=fit.valid_auc,
         valid_log_loss=fit.valid_log_loss,
         parameters=fit.parameters,
-        importance=trainer.importance(fit.booster),
+        importance=trainer.importance(fit.booster, encoder),
         baseline=baseline,
     )
     return Outcome(result, digest)
