@@ -6,7 +6,7 @@ A single stage and the whole chain go the same way: the same functions make the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -223,7 +223,7 @@ class _Chain:
     def _make(self, stage: Stage, recipe: Recipe, begin: float) -> Artifact[AnyManifest]:
         """Let the stage do its work in a draft, and commit it."""
         with self._workspace.draft(stage.makes.__name__) as folder:
-            context = _context(self._settings, stage, self._report.artifacts, folder, self._observer)
+            context = _context(self._settings, stage, self._report.artifacts, folder, self._observer, recipe.outside)
             outcome = stage.work(context)
             self._observer.progress("hashing and writing")
             manifest = stage.makes.model_validate(
@@ -307,11 +307,16 @@ def _why(last: Artifact[AnyManifest] | None, recipe: Recipe) -> str:
 
 
 def _context(
-    settings: Settings, stage: Stage, artifacts: Artifacts, folder: Path, observer: Observer | None
+    settings: Settings,
+    stage: Stage,
+    artifacts: Artifacts,
+    folder: Path,
+    observer: Observer | None,
+    known: Mapping[str, Any] | None = None,
 ) -> Context:
     consumed = {kind.__name__: artifacts[kind.__name__] for kind in stage.needs}
     progress = observer.progress if observer is not None else _silent
-    return Context(stage.settings_of(settings), consumed, folder, progress)
+    return Context(stage.settings_of(settings), consumed, folder, progress, known or {})
 
 
 def _silent(text: str, done: float = 0, total: float | None = None) -> None:

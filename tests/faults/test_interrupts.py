@@ -119,6 +119,35 @@ def test_of_a_real_command(place: Path) -> None:
     assert list((WORKSPACE / "drafts").glob("*")) == []
 
 
+WHILE_POLARS_WORKS = """
+import os, signal, threading, time
+import polars as pl
+from vehins.cli.command import take_interrupts
+
+take_interrupts()
+rows = pl.select(pl.int_range(4_000_000).alias("a")).lazy().sort(pl.col("a").hash())
+threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    rows.sink_parquet("rows.parquet")
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted,", "tidied up")
+"""
+
+
+def test_one_ctrl_c_is_one_interrupt(place: Path) -> None:
+    """Left alone, polars raises one and Python another, which would break into what follows the first."""
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_POLARS_WORKS],
+        cwd=place,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted, tidied up\n", "")
+
+
 def test_while_it_waits_for_another_process(server: Server, place: Path) -> None:
     WORKSPACE.mkdir()
     with lock.writer(WORKSPACE, 0, lambda _: None):

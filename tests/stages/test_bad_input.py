@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -308,3 +309,21 @@ def test_a_file_that_changes_while_it_is_read(vehins: Vehins, monkeypatch: pytes
 def test_a_schema_that_is_not_there(vehins: Vehins) -> None:
     answer = vehins.run("--schema", "nowhere.toml", code=3)
     check_ingest_fails(answer, "Cannot read the schema nowhere.toml", "vehicle-insurance")
+
+
+def test_a_file_that_changes_between_its_fingerprint_and_its_reading(
+    vehins: Vehins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vehins.stages import ingest
+
+    real = ingest._source
+
+    def replaced(*given: Any) -> Any:
+        if inspect.stack()[1].function == "work":
+            write(rows=customers(500))
+        return real(*given)
+
+    write()
+    monkeypatch.setattr(ingest, "_source", replaced)
+    answer = vehins.run(*SOURCE, code=4)
+    check_ingest_fails(answer, "customers.csv changed while it was being read", "Wait until it is complete")

@@ -133,7 +133,11 @@ def _assignments(words: list[str]) -> dict[str, str]:
 
 
 def take_interrupts() -> None:
-    """Take Ctrl-C back from polars: its worker threads may panic at it, where Python raises a KeyboardInterrupt."""
+    """Take Ctrl-C back from polars.
+
+    Its workers may panic at one, and it raises a KeyboardInterrupt besides Python's own, which then comes a second time,
+    into the tidying up.
+    """
     import signal
 
     import polars  # noqa: F401 - its import is what takes the signal

@@ -46,6 +46,12 @@ def work(ctx: Context) -> Outcome:
     if writer.rows == 0:
         detail = "It has a header at most."
         raise SourceFormatError(f"{source.label} has no rows", detail=detail, hint="Name another source: `--source`.")
+    if outside(ctx) != ctx.known:  # what is recorded must be what was read
+        raise SourceFormatError(
+            f"{source.label} changed while it was being read",
+            detail="Another program wrote to it, or to the schema.",
+            hint="Wait until it is complete, and run the command again.",
+        )
     writer.write_extras()
     result = DatasetResult(
         source=source.label,

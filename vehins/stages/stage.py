@@ -34,6 +34,8 @@ class Context:
     folder: Path
     """The draft in which it makes its files."""
     progress: Progress
+    known: Mapping[str, Any] = field(default_factory=dict)
+    """The state outside, as the recipe has it; empty while the recipe is being written."""
 
     def input(self, kind: type[M]) -> Artifact[M]:
         """The input of a kind."""
