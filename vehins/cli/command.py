@@ -135,8 +135,8 @@ def _assignments(words: list[str]) -> dict[str, str]:
 def take_interrupts() -> None:
     """Take Ctrl-C back from polars.
 
-    Its workers may panic at one, and it raises a KeyboardInterrupt besides Python's own, which then comes a second time,
-    into the tidying up.
+    Its workers may panic at one; and it raises a KeyboardInterrupt besides Python's own, which then comes as a second
+    one, into the tidying up.
     """
     import signal
 
