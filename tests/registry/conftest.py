@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vehins.registry.objects import ObjectStore, open_store
+from vehins.registry.objects import ObjectStore
 from vehins.registry.registry import Registry
+from vehins.registry.stores import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

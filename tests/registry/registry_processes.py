@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from vehins.artifacts.files import record_file, sha256_bytes
 from vehins.errors import ConflictError
-from vehins.registry.objects import open_store
 from vehins.registry.registry import Registry
+from vehins.registry.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,7 +4,7 @@ import pytest
 
 from vehins.errors import ConfigurationError
 from vehins.registry.folder import FolderStore
-from vehins.registry.objects import open_store
+from vehins.registry.stores import open_store
 
 
 def test_a_path_is_a_folder(tmp_path):

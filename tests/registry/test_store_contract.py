@@ -7,7 +7,8 @@ import pytest
 from registry_processes import create, create_from_file, increment, kill, put_many, run_together, start
 
 from vehins.errors import ConfigurationError, ConflictError, NotFoundError
-from vehins.registry.objects import open_store, put_file_once, put_once
+from vehins.registry.objects import put_file_once, put_once
+from vehins.registry.stores import open_store
 
 
 def test_a_store_that_is_absent_is_empty(store):

@@ -10,8 +10,8 @@ from registry_stores import Watched, fail_once
 from vehins.artifacts.files import FileRecord
 from vehins.errors import ArtifactDamagedError, ConfigurationError, ConflictError, NotFoundError, UnreachableError
 from vehins.registry import registry as registry_module
-from vehins.registry.objects import open_store
 from vehins.registry.registry import ModelVersion, Registry, model_names
+from vehins.registry.stores import open_store
 
 
 @pytest.fixture

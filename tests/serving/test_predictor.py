@@ -12,8 +12,8 @@ from serving_models import GOOD
 from vehins.data import schema as table_schema
 from vehins.errors import ArtifactDamagedError, BundleRefusedError, NotFoundError
 from vehins.model import bundle
-from vehins.registry.objects import open_store
 from vehins.registry.registry import Registry
+from vehins.registry.stores import open_store
 from vehins.serving.predictor import Predictor, load
 
 if TYPE_CHECKING:

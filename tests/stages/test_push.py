@@ -10,8 +10,8 @@ import pytest
 from vehins_runner import STAGES, WORKSPACE, folders, manifest, production, production_history, tree, versions
 
 from vehins.artifacts.manifest import dump, parse
-from vehins.registry.objects import open_store
 from vehins.registry.registry import Registry
+from vehins.registry.stores import open_store
 
 if TYPE_CHECKING:
     from vehins_runner import Vehins

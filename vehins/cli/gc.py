@@ -49,8 +49,8 @@ def gc(call: Call, apply: Apply = False, keep_runs: KeepRuns = None, registry: R
 
 def _live(settings: Settings) -> tuple[set[str], set[str]]:
     """Artifacts and bundles that some alias of some model names."""
-    from vehins.registry.objects import open_store
     from vehins.registry.registry import Registry, model_names
+    from vehins.registry.stores import open_store
 
     store = open_store(settings.registry_url)
     versions = [Registry(store, name).resolve(settings.alias) for name in model_names(store)]

@@ -106,8 +106,8 @@ def _number(value: Any) -> str:
 
 
 def _registry(call: Call, url: str | None, name: str | None) -> tuple[Any, Any]:
-    from vehins.registry.objects import open_store
     from vehins.registry.registry import Registry
+    from vehins.registry.stores import open_store
 
     settings = call.settings(registry=url, model_name=name)
     return settings, Registry(open_store(settings.registry_url), settings.model_name)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
-import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-from urllib.parse import unquote
 
 from vehins.errors import (
     ConfigurationError,
@@ -22,8 +19,6 @@ from vehins.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SUPPORTED = "This version of vehins keeps its registry in a folder: `--registry PATH`, or file:///absolute/path."
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")  # two letters at least: C: is a drive of Windows
 _TRIES = 8
 
 
@@ -73,43 +68,6 @@ class ObjectStore(Protocol):
     def keys(self, prefix: str) -> list[str]:
         """List the objects whose key starts with ``prefix``, sorted; unfinished writes are never among them."""
         ...
-
-
-def open_store(url: str) -> ObjectStore:
-    """Open the store at ``url``: a path or ``file://`` for a folder.
-
-    Nothing is read or made yet. Raises `ConfigurationError` when the kind of store is not one that vehins knows.
-    """
-    from vehins.registry.folder import FolderStore
-
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        return FolderStore(_local_path(url, url))
-    if scheme[1].lower() != "file":
-        raise ConfigurationError("The registry is at an address of an unknown kind", detail=_safe(url), hint=SUPPORTED)
-    host, _, path = url[len("file:") :].removeprefix("//").partition("/")
-    if host not in ("", "localhost") or not path:
-        raise ConfigurationError("A file:// address needs an absolute path", detail=_safe(url), hint=SUPPORTED)
-    drive = os.name == "nt" and path[1:2] == ":"
-    return FolderStore(_local_path(unquote(path if drive else f"/{path}"), url))
-
-
-def _local_path(path: str, url: str) -> Path:
-    if not path.strip() or "\0" in path:
-        raise ConfigurationError("The registry has no address", detail=f"It reads {url!r}.", hint=SUPPORTED)
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise ConfigurationError(
-            "The registry is in a home folder that is unknown", detail=url, hint=SUPPORTED
-        ) from error
-
-
-def _safe(url: str) -> str:
-    """Leave out what may be a password: all between the scheme and the host, and after a question mark."""
-    scheme, slashes, rest = re.split("(:/*)", url.partition("?")[0], maxsplit=1)
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def check_key(key: str) -> None:

@@ -20,8 +20,8 @@ from vehins.data.split import SIDE, TEST
 from vehins.errors import DataError, GateRefusedError, VehinsError
 from vehins.model import gate, metrics
 from vehins.model.bundle import Bundle
-from vehins.registry.objects import open_store
 from vehins.registry.registry import ModelVersion, Registry
+from vehins.registry.stores import open_store
 from vehins.stages.stage import Context, Outcome, Stage
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from vehins.artifacts.manifest import (
 )
 from vehins.errors import ConflictError, DataError, GateRefusedError
 from vehins.model import bundle
-from vehins.registry.objects import open_store
 from vehins.registry.registry import ModelVersion, Registry
+from vehins.registry.stores import open_store
 from vehins.settings import masked
 from vehins.stages.stage import Context, Outcome, Stage
 
