@@ -64,7 +64,7 @@ searched = lgb.train(
     train,
     1_000,
     valid_sets=[dataset(valid, train)],
-    callbacks=[lgb.early_stopping(30, verbose=False)],
+    callbacks=[lgb.early_stopping(30, verbose=False, min_delta=1e-5)],
 )
 model = lgb.train(PARAMETERS, dataset(~test), searched.best_iteration)
 scores = model.predict(encoded.filter(test))

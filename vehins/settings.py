@@ -13,9 +13,9 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from vehins.errors import SettingsError
 
@@ -89,7 +89,9 @@ class TrainSettings(Section):
     early_stopping_rounds: int = Field(
         30, ge=1, description="Stop when the valid side has not improved for so many trees."
     )
-    min_improvement: float = Field(0.0, ge=0, description="Log loss that counts as an improvement for early stopping.")
+    min_improvement: float = Field(
+        1e-5, ge=0, description="Gain in log loss that counts as an improvement for early stopping."
+    )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in training.")
     baseline_rows: int = Field(50_000, ge=1_000, description="Customers the baseline is fitted on, at most.")
 
@@ -129,8 +131,8 @@ class GateSettings(Section):
     min_positives: int = Field(
         50, ge=1, description="Test customers of each class, at least, for a verdict to mean anything."
     )
-    approve: str | None = Field(
-        None, min_length=3, description="Reason of a person who overrules a refusal; it is recorded."
+    approve: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)] | None = Field(
+        None, description="Reason of a person who overrules a refusal; it is recorded."
     )
 
 

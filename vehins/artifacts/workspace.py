@@ -200,9 +200,9 @@ class Workspace:
         Raises:
             NotFoundError: there is none.
         """
-        for artifact in self.artifacts(KINDS[record.kind]):
-            if artifact.manifest.id == record.id or artifact.manifest.content == record.content:
-                return artifact
+        alike = [found for found in self.artifacts(KINDS[record.kind]) if found.manifest.content == record.content]
+        if alike:
+            return min(alike, key=lambda found: found.manifest.id != record.id)
         raise NotFoundError(
             f"{record.kind} {record.id} is no longer in the workspace {self.root}",
             detail="Another artifact was made from it, and this command needs both.",
