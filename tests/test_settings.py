@@ -120,6 +120,7 @@ SAMPLES = {
     "ingest.csv_delimiter": (";", ";"),
     "ingest.part_rows": ("2000", 2000),
     "train.seed": ("3", 3),
+    "train.watched_rows": ("2000", 2000),
     "train.baseline_rows": ("2000", 2000),
     "evaluate.confidence": ("0.9", 0.9),
     "gate.mode": ("not-worse", "not-worse"),

@@ -92,6 +92,9 @@ class TrainSettings(Section):
     min_improvement: float = Field(
         1e-5, ge=0, description="Gain in log loss that counts as an improvement for early stopping."
     )
+    watched_rows: int = Field(
+        250_000, ge=1_000, description="Customers of the valid side that are watched for early stopping, at most."
+    )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in training.")
     baseline_rows: int = Field(50_000, ge=1_000, description="Customers the baseline is fitted on, at most.")
 

@@ -38,6 +38,7 @@ OTHER: dict[str, Any] = {
     "train.max_rounds": 10,
     "train.early_stopping_rounds": 5,
     "train.min_improvement": 0.01,
+    "train.watched_rows": 2000,
     "train.seed": 2,
     "train.baseline_rows": 2000,
     "business.contact_cost": 2.0,

@@ -61,3 +61,13 @@ def test_manifests_keep_to_their_published_schema(finished, kind):
     for broken in ({**manifest, "surprise": 1}, {k: v for k, v in manifest.items() if k != "checksum"}):
         with pytest.raises(jsonschema.ValidationError):
             validator.validate(broken)
+
+
+def test_the_recorded_judgement_is_that_of_the_watched_rows(vehins):
+    """The final fit has all rows, whatever is watched."""
+    vehins.run("--source", "demo://?rows=12000")
+    before = Workspace(WORKSPACE).newest(TrainedModel).manifest.result
+    vehins("train", "--set", "train.watched_rows=1000")
+    after = Workspace(WORKSPACE).newest(TrainedModel).manifest.result
+    assert after.rows == before.rows
+    assert after.valid_auc != before.valid_auc

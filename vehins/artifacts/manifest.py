@@ -184,7 +184,7 @@ class TrainedModelResult(Record):
     bundle: str = Field(description="Digest of the bundle.")
     trees: int
     rows: int = Field(description="Rows of the final fit: train and valid sides.")
-    valid_auc: float = Field(description="AUC on the valid side of the fit that chose the number of trees.")
+    valid_auc: float = Field(description="AUC on the watched valid rows of the fit that chose the number of trees.")
     valid_log_loss: float
     parameters: dict[str, Any] = Field(description="Parameters given to LightGBM.")
     importance: dict[str, float] = Field(description="Share of the total gain, by feature.")

@@ -48,10 +48,11 @@ def fit(
     ``on_tree`` is called after every tree with the number of trees and, while the number is being searched for, the log
     loss of the valid side.
     """
-    chosen = _search(train, valid, encoder, settings, threads, on_tree)
+    watched = thinned(valid, settings.watched_rows)
+    chosen = _search(train, watched, encoder, settings, threads, on_tree)
     trees = chosen.best_iteration
-    scores = chosen.predict(_inputs(valid), num_threads=threads)
-    labels = valid[LABEL].to_numpy()
+    scores = chosen.predict(_inputs(watched), num_threads=threads)
+    labels = watched[LABEL].to_numpy()
     parameters = _parameters(settings, threads)
     everything = _dataset(train.vstack(valid), encoder, parameters)
     callbacks = [lambda env: on_tree(env.iteration + 1, None)]
@@ -67,30 +68,31 @@ def fit(
 
 def _search(
     train: pl.DataFrame,
-    valid: pl.DataFrame,
+    watched: pl.DataFrame,
     encoder: Encoder,
     settings: TrainSettings,
     threads: int,
     on_tree: OnTree,
 ) -> Booster:
-    """Add trees until the valid side stops improving."""
+    """Add trees until the watched rows stop improving."""
     lightgbm = import_lightgbm()
     parameters = _parameters(settings, threads)
     fitted = _dataset(train, encoder, parameters)
-    watched = lightgbm.Dataset(_inputs(valid), valid[LABEL].to_numpy(), reference=fitted)
+    judge = lightgbm.Dataset(_inputs(watched), watched[LABEL].to_numpy(), reference=fitted)
     stop = lightgbm.early_stopping(settings.early_stopping_rounds, verbose=False, min_delta=settings.min_improvement)
     booster: Booster = lightgbm.train(
         parameters,
         fitted,
         num_boost_round=settings.max_rounds,
-        valid_sets=[watched],
+        valid_sets=[judge],
         callbacks=[stop, lambda env: on_tree(env.iteration + 1, env.evaluation_result_list[0][2])],
     )
     return booster
 
 
 def _parameters(settings: TrainSettings, threads: int) -> dict[str, Any]:
-    chosen = settings.model_dump(exclude={"max_rounds", "early_stopping_rounds", "min_improvement", "baseline_rows"})
+    ours = {"max_rounds", "early_stopping_rounds", "min_improvement", "watched_rows", "baseline_rows"}
+    chosen = settings.model_dump(exclude=ours)
     return {
         **chosen,
         "objective": "binary",
@@ -127,6 +129,11 @@ def _checked(rows: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
+def thinned(rows: pl.DataFrame, at_most: int) -> pl.DataFrame:
+    """Evenly spaced rows, at most so many: enough to judge by, however large the table."""
+    return rows.gather_every(max(1, -(-rows.height // at_most)))
+
+
 def model_text(booster: Booster) -> str:
     """The model as text, without what depends on the machine and not on the model."""
     return re.sub(r"^\[num_threads: \d+\]\n", "", booster.model_to_string(), flags=re.MULTILINE)
@@ -152,7 +159,7 @@ def baseline(train: pl.DataFrame, valid: pl.DataFrame, encoder: Encoder, setting
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    some = train.gather_every(max(1, -(-train.height // settings.baseline_rows)))
+    some = thinned(train, settings.baseline_rows)
     numbers = [i for i, name in enumerate(encoder.names) if name not in encoder.categories]
     codes = [i for i, name in enumerate(encoder.names) if name in encoder.categories]
     model = make_pipeline(
@@ -163,7 +170,7 @@ def baseline(train: pl.DataFrame, valid: pl.DataFrame, encoder: Encoder, setting
         LogisticRegression(max_iter=300),
     )
     model.fit(_matrix(some), some[LABEL].to_numpy())
-    judged = valid.gather_every(max(1, -(-valid.height // settings.baseline_rows)))
+    judged = thinned(valid, settings.baseline_rows)
     scores: np.ndarray = model.predict_proba(_matrix(judged))[:, 1]
     labels = judged.get_column(LABEL).cast(pl.UInt8).to_numpy()
     return Baseline(

@@ -39,7 +39,7 @@ def work(ctx: Context) -> Outcome:
     ctx.progress("fitting the baseline")
     baseline = trainer.baseline(train, valid, encoder, settings)
     ctx.progress("writing the bundle")
-    population = pl.concat([train, valid]).gather_every(max(1, -(-(train.height + valid.height) // _SCORED_ROWS)))
+    population = trainer.thinned(pl.concat([train, valid]), _SCORED_ROWS)
     scores = np.asarray(fit.booster.predict(population.drop(trainer.LABEL), num_threads=threads))
     digest = _write_bundle(ctx, fit.booster, encoder, scores)
     result = TrainedModelResult(
