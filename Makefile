@@ -50,8 +50,8 @@ bench: .venv/ready-dev ## measure this machine: pipeline stages, start-up, servi
 
 lock: .venv/ready-dev ## resolve requirements.lock and requirements-dev.lock again (UPGRADE=1: newest releases)
 	@$(VENV_PYTHON) -c '$(BUILD_REQUIREMENTS)' > .venv/build.in
-	$(COMPILE) -o requirements.lock
-	$(COMPILE) --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) --all-extras --group dev -o requirements-dev.lock
+	$(COMPILE) -c requirements-dev.lock -o requirements.lock
 
 clean: ## remove .venv and every cache; the workspace .vehins stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from vehins import settings
 from vehins.errors import SettingsError
@@ -127,6 +127,21 @@ SAMPLES = {
     "gate.min_auc": ("0.7", 0.7),
     "gate.confidence": ("0.9", 0.9),
     "gate.approve": ("because", "because"),
+    "ingest.query": ("{}", "{}"),
+    "ingest.since": ("changed", "changed"),
+    "credentials.source_user": ("u", "u"),
+    "credentials.source_password": ("p", SecretStr("p")),
+    "credentials.source_secret": ("s", "s"),
+    "credentials.target_user": ("u", "u"),
+    "credentials.target_password": ("p", SecretStr("p")),
+    "credentials.target_secret": ("s", "s"),
+    "s3.endpoint_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+    "s3.region": ("eu-central-1", "eu-central-1"),
+    "s3.path_style": ("true", True),
+    "s3.checksums": ("none", "none"),
+    "mongodb.reader": ("bson", "bson"),
+    "redshift.unload_to": ("s3://b/p", "s3://b/p"),
+    "redshift.iam_role": ("arn:aws:iam::123456789012:role/r", "arn:aws:iam::123456789012:role/r"),
     "serve.host": ("::", "::"),
 }
 
@@ -394,7 +409,9 @@ def test_every_default_is_one_that_could_be_given():
 
 def test_values_can_be_written_to_a_file_and_read_back(place):
     shown = {value.name: value.value for value in load({"train.seed": 5}).values() if value.value is not None}
-    lines = [f"{name} = {'true' if value is True else repr(value)}" for name, value in shown.items()]
+    lines = [
+        f"{name} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for name, value in shown.items()
+    ]
     (place / "vehins.toml").write_text("\n".join(lines))
     tomllib.loads((place / "vehins.toml").read_text())
     assert load().settings == load({"train.seed": 5}).settings

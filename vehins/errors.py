@@ -7,6 +7,7 @@ command or setting that mends it) and one number for a script (``exit_code``)::
     ├── UsageError               2    the command line makes no sense
     ├── ConfigurationError       3    settings, schema, credentials
     │   ├── SettingsError             a setting is unknown or has a value that cannot be
+    │   ├── CredentialsError          a login is missing, wrong, or lacks a right
     │   ├── SchemaError               the table schema contradicts itself
     │   └── WorkspaceVersionError     the workspace was written by a newer vehins
     ├── DataError                4    what was read is not what it should be
@@ -59,6 +60,10 @@ class ConfigurationError(VehinsError):
 
 class SettingsError(ConfigurationError):
     """A setting is unknown or has a value that cannot be."""
+
+
+class CredentialsError(ConfigurationError):
+    """A login is missing or wrong, or lacks a right."""
 
 
 class SchemaError(ConfigurationError):

@@ -15,7 +15,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from vehins.errors import SettingsError
 
@@ -53,6 +62,12 @@ class IngestSettings(Section):
 
     csv_delimiter: str = Field(",", description="The character between two CSV fields.")
     part_rows: int = Field(500_000, ge=1_000, description="Rows per Parquet part; bounds the memory of ingest.")
+    query: str | None = Field(
+        None, description="Which rows to read: a filter (extended JSON) for MongoDB, a statement for SQL databases."
+    )
+    since: str | None = Field(
+        None, description="Field that tells when a customer changed: only later ones than in the last Dataset are read."
+    )
 
     @field_validator("csv_delimiter")
     @classmethod
@@ -139,6 +154,56 @@ class GateSettings(Section):
     )
 
 
+class RemoteSettings(Section):
+    """Patience with stores beyond this machine."""
+
+    connect_timeout: float = Field(10.0, gt=0, le=600, description="Seconds to wait for a connection.")
+    read_timeout: float = Field(60.0, gt=0, le=3600, description="Seconds to wait for an answer.")
+    attempts: int = Field(5, ge=1, le=20, description="How often to try what may be repeated without harm.")
+
+
+class CredentialSettings(Section):
+    """Logins for addresses that have none of their own; better kept in the environment than in a file."""
+
+    source_user: str | None = Field(None, description="User for `source`.")
+    source_password: SecretStr | None = Field(None, description="Password for `source`.")
+    source_secret: str | None = Field(
+        None, description="Secret in AWS Secrets Manager with `username` and `password` for `source`."
+    )
+    target_user: str | None = Field(None, description="User for `--to`.")
+    target_password: SecretStr | None = Field(None, description="Password for `--to`.")
+    target_secret: str | None = Field(
+        None, description="Secret in AWS Secrets Manager with `username` and `password` for `--to`."
+    )
+
+
+class S3Settings(Section):
+    """How S3 is reached; credentials come from AWS's own chain (environment, profile, instance role)."""
+
+    endpoint_url: str | None = Field(None, description="Address of a store that speaks S3 and is not AWS.")
+    region: str | None = Field(None, description="Region of the bucket; by default that of AWS's own settings.")
+    path_style: bool = Field(False, description="Put the bucket into the path, as most other stores want it.")
+    checksums: Literal["sha256", "none"] = Field(
+        "sha256", description="`none` for a store that does not know AWS's checksum headers."
+    )
+
+
+class MongoSettings(Section):
+    """How MongoDB is read."""
+
+    reader: Literal["auto", "bson", "arrow"] = Field(
+        "auto", description="`arrow` needs the extra `mongo-arrow`; `auto` takes it where it is installed."
+    )
+
+
+class RedshiftSettings(Section):
+    """How Amazon Redshift unloads rows."""
+
+    unload_to: str | None = Field(None, description="Prefix for unloaded files, `s3://bucket/prefix`.")
+    iam_role: str | None = Field(None, description="ARN of the role that Redshift writes with; by default its own.")
+    timeout: float = Field(3600.0, gt=0, description="Seconds that a statement may take.")
+
+
 class ServeSettings(Section):
     """The HTTP service."""
 
@@ -160,13 +225,13 @@ class Settings(BaseModel):
 
     workspace: Path = Field(Path(".vehins"), description="Folder of artifacts and runs.")
     source: str = Field(
-        "demo://", description="Where customer rows come from: `demo://`, a CSV or Parquet file, folder or glob."
+        "demo://", description="Where customer rows come from: a file, a folder, or the address of a store."
     )
     schema_file: str = Field(
         "vehicle-insurance", description="Table schema: the name of a packaged one, or a TOML file."
     )
     registry: str | None = Field(
-        None, description="Folder of the model registry; by default `registry` in the workspace."
+        None, description="Model registry: a folder or `s3://bucket/prefix`; by default `registry` in the workspace."
     )
     model_name: str = Field("vehicle-insurance", description="Name of the model in the registry.")
     alias: str = Field("production", description="Alias that a promoted version gets and that `serve` loads.")
@@ -181,6 +246,11 @@ class Settings(BaseModel):
     business: BusinessSettings = Field(default_factory=BusinessSettings)
     evaluate: EvaluateSettings = Field(default_factory=EvaluateSettings)
     gate: GateSettings = Field(default_factory=GateSettings)
+    remote: RemoteSettings = Field(default_factory=RemoteSettings)
+    credentials: CredentialSettings = Field(default_factory=CredentialSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    mongodb: MongoSettings = Field(default_factory=MongoSettings)
+    redshift: RedshiftSettings = Field(default_factory=RedshiftSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
     gc: GcSettings = Field(default_factory=GcSettings)
 

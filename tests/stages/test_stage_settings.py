@@ -25,6 +25,8 @@ OTHER: dict[str, Any] = {
     "split.test": 0.3,
     "ingest.csv_delimiter": ";",
     "ingest.part_rows": 1000,
+    "ingest.query": "{}",
+    "ingest.since": "changed",
     "validate.max_missing_columns": 1,
     "validate.max_wrong_types": 0.5,
     "validate.max_bad_values": 0.5,

@@ -10,8 +10,10 @@ from vehins.cli.command import (
     Approve,
     Call,
     ModelName,
+    Query,
     RegistryUrl,
     SchemaFile,
+    Since,
     Source,
     command,
     command_line,
@@ -30,6 +32,8 @@ Forced = Annotated[
 def run(
     call: Call,
     source: Source = None,
+    query: Query = None,
+    since: Since = None,
     schema: SchemaFile = None,
     registry: RegistryUrl = None,
     model_name: ModelName = None,
@@ -41,7 +45,13 @@ def run(
     from vehins.pipeline import STAGES, execute
 
     settings = call.settings(
-        source=source, schema_file=schema, registry=registry, model_name=model_name, gate__approve=approve
+        source=source,
+        ingest__query=query,
+        ingest__since=since,
+        schema_file=schema,
+        registry=registry,
+        model_name=model_name,
+        gate__approve=approve,
     )
     forced = _stages(force)
     take_interrupts()
@@ -53,6 +63,8 @@ def run(
 def plan(
     call: Call,
     source: Source = None,
+    query: Query = None,
+    since: Since = None,
     schema: SchemaFile = None,
     registry: RegistryUrl = None,
     model_name: ModelName = None,
@@ -63,7 +75,13 @@ def plan(
     from vehins.pipeline import plan as make_plan
 
     settings = call.settings(
-        source=source, schema_file=schema, registry=registry, model_name=model_name, gate__approve=approve
+        source=source,
+        ingest__query=query,
+        ingest__since=since,
+        schema_file=schema,
+        registry=registry,
+        model_name=model_name,
+        gate__approve=approve,
     )
     planned = make_plan(settings, _stages(force))
     call.terminal.table(("Stage", "Action", "Why"), [(p.stage, p.action, p.reason) for p in planned])

@@ -163,10 +163,16 @@ def program() -> str:
 
 
 Source = Annotated[
-    str | None, typer.Option("--source", "-s", help="Customer rows: demo://, a CSV or Parquet file, folder or glob.")
+    str | None, typer.Option("--source", "-s", help="Customer rows: a file, a folder, or the address of a store.")
+]
+Query = Annotated[
+    str | None, typer.Option("--query", help="Which rows: a filter (extended JSON) for MongoDB, a statement for SQL.")
+]
+Since = Annotated[
+    str | None, typer.Option("--since", metavar="FIELD", help="Read only what changed since the last Dataset.")
 ]
 SchemaFile = Annotated[str | None, typer.Option("--schema", help="Table schema: a packaged name or a TOML file.")]
-RegistryUrl = Annotated[str | None, typer.Option("--registry", help="Folder of the model registry.")]
+RegistryUrl = Annotated[str | None, typer.Option("--registry", help="Model registry: a folder or s3://bucket/prefix.")]
 ModelName = Annotated[str | None, typer.Option("--model-name", help="Name of the model in the registry.")]
 Approve = Annotated[str | None, typer.Option("--approve", help="Overrule a refusing gate; the reason is recorded.")]
 InputManifest = Annotated[

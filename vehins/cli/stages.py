@@ -12,8 +12,10 @@ from vehins.cli.command import (
     Call,
     InputManifest,
     ModelName,
+    Query,
     RegistryUrl,
     SchemaFile,
+    Since,
     Source,
     command,
     command_line,
@@ -29,9 +31,17 @@ def register(app: typer.Typer) -> None:
         command(app)(function)
 
 
-def ingest(call: Call, source: Source = None, schema: SchemaFile = None, force: Force = False) -> None:
+def ingest(
+    call: Call,
+    source: Source = None,
+    query: Query = None,
+    since: Since = None,
+    schema: SchemaFile = None,
+    force: Force = False,
+) -> None:
     """Read customer rows into a Dataset, typed and split."""
-    _run(call, "ingest", None, force, source=source, schema_file=schema)
+    flags = {"source": source, "ingest__query": query, "ingest__since": since, "schema_file": schema}
+    _run(call, "ingest", None, force, **flags)
 
 
 def validate(call: Call, input_manifest: InputManifest = None, force: Force = False) -> None:

@@ -40,6 +40,9 @@ class Column(Record):
     maximum: float | None = None
     positive: Scalar | None = Field(default=None, description="For the target: the value that counts as yes.")
     unit: str | None = None
+    path: str | None = Field(
+        default=None, min_length=1, description="Where a document keeps it (`vehicle.age`); by default its name."
+    )
     description: str = ""
 
     @property

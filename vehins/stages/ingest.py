@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 
 def _source(ctx: Context) -> Source:
-    options = ReadOptions(ctx.settings.ingest.part_rows, ctx.settings.ingest.csv_delimiter)
-    return open_source(ctx.settings.source, options)
+    return open_source(ctx.settings.source, ReadOptions.of(ctx.settings))
 
 
 def outside(ctx: Context) -> dict[str, Any]:
@@ -114,7 +113,7 @@ STAGE = Stage(
     needs=(),
     work=work,
     reads=("split", "ingest"),
-    uses=("source", "schema_file"),
+    uses=("source", "schema_file", "remote", "credentials", "s3", "mongodb", "redshift"),
     libraries=("polars", "polars-hash", "numpy"),
     outside=outside,
     stale=stale,

@@ -6,15 +6,15 @@ source; ``SUMMARY`` is its line in the documentation. Adding one is adding one f
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
+from vehins.data.kinds import modules_with
 from vehins.errors import SettingsError
-from vehins.settings import masked
+from vehins.remote.logins import Login
+from vehins.settings import MongoSettings, RedshiftSettings, RemoteSettings, S3Settings, Settings, masked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +28,26 @@ class ReadOptions:
 
     batch_rows: int = 500_000
     csv_delimiter: str = ","
+    query: str | None = None
+    login: Login = field(default_factory=Login)
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
+    s3: S3Settings = field(default_factory=S3Settings)
+    mongodb: MongoSettings = field(default_factory=MongoSettings)
+    redshift: RedshiftSettings = field(default_factory=RedshiftSettings)
+
+    @classmethod
+    def of(cls, settings: Settings) -> ReadOptions:
+        """What the settings say about reading."""
+        return cls(
+            batch_rows=settings.ingest.part_rows,
+            csv_delimiter=settings.ingest.csv_delimiter,
+            query=settings.ingest.query,
+            login=Login.of_source(settings.credentials),
+            remote=settings.remote,
+            s3=settings.s3,
+            mongodb=settings.mongodb,
+            redshift=settings.redshift,
+        )
 
 
 class Source(Protocol):
@@ -49,8 +69,7 @@ class Source(Protocol):
 
 def kinds() -> list[ModuleType]:
     """The modules that are kinds of sources, by name."""
-    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
-    return [module for module in modules if hasattr(module, "open_source")]
+    return modules_with(__name__, "open_source")
 
 
 def open_source(url: str, options: ReadOptions) -> Source:

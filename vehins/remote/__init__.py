@@ -1,0 +1,1 @@
+"""What every store on another machine needs: addresses, logins, drivers, retries, and checks of the way there."""

@@ -1,0 +1,24 @@
+"""Drivers that only some installations have."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from vehins.errors import ConfigurationError
+
+
+def load_driver(module: str, extra: str) -> Any:
+    """Import the driver that an extra brings.
+
+    Raises:
+        ConfigurationError: it is not installed, or its native part cannot be loaded.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError):
+            headline, hint = "A driver is not installed", f"Install it: `pip install 'vehins[{extra}]'`."
+        else:
+            headline, hint = f"The driver {module} cannot start", "Install the system libraries that it names."
+        raise ConfigurationError(headline, detail=f"{error}.", hint=hint) from None
