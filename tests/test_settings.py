@@ -409,9 +409,8 @@ def test_every_default_is_one_that_could_be_given():
 
 def test_values_can_be_written_to_a_file_and_read_back(place):
     shown = {value.name: value.value for value in load({"train.seed": 5}).values() if value.value is not None}
-    lines = [
-        f"{name} = {str(value).lower() if isinstance(value, bool) else repr(value)}" for name, value in shown.items()
-    ]
+    text = {name: str(value).lower() if isinstance(value, bool) else repr(value) for name, value in shown.items()}
+    lines = [f"{name} = {value}" for name, value in text.items()]
     (place / "vehins.toml").write_text("\n".join(lines))
     tomllib.loads((place / "vehins.toml").read_text())
     assert load().settings == load({"train.seed": 5}).settings
