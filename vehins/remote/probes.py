@@ -1,7 +1,9 @@
 """Checks of the way to a store, one step after the other: what `vehins doctor` shows.
 
-A kind of store has a generator of checks, ``probe(...)``; the first that fails ends it, for those behind it would only
-fail for the same reason.
+A kind of store has a generator of checks, ``probe(...)``. The first that fails ends it, for those behind it would only
+fail for the same reason; ``CHECKS`` in the same module names all of them in order, so that the ones that were not tried
+can be shown, and the one that never ends can be named. A generator raises nothing that a user can cause: `failed` makes
+a check of an error.
 """
 
 from __future__ import annotations
@@ -11,16 +13,20 @@ import ssl
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from vehins.errors import UnreachableError, VehinsError
+
 Verdict = Literal["ok", "failed", "skipped"]
 
 
 class Check(NamedTuple):
-    """One thing that must be right, and the mend when it is not."""
+    """One thing that must be right, and the mend when it is not; an ``ok`` with a mend is a piece of advice."""
 
     name: str
     verdict: Verdict
     found: str
     mend: str = ""
+    exit_code: int = UnreachableError.exit_code
+    """How `vehins doctor` ends when this failed: 3 for driver, login, settings and rights, 4 for data, 6 for the rest."""
 
     @property
     def failed(self) -> bool:
@@ -28,13 +34,20 @@ class Check(NamedTuple):
         return self.verdict == "failed"
 
 
+def failed(name: str, error: VehinsError) -> Check:
+    """The check that an error makes fail, with the words and the exit code of the error."""
+    found = f"{error.headline}: {error.detail}" if error.detail else error.headline
+    return Check(name, "failed", found, error.hint, error.exit_code)
+
+
 def network(host: str, port: int, timeout: float) -> Iterator[Check]:
     """Check that a name has an address, and that something listens at its port."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a label of more than 63 letters is a UnicodeError
+        said = getattr(error, "strerror", None) or error
         mend = f"Check the spelling of {host}, and that this machine can look it up."
-        yield Check("DNS", "failed", f"{host}: {error.strerror or error}", mend)
+        yield Check("DNS", "failed", f"{host}: {said}", mend)
         return
     yield Check("DNS", "ok", f"{host} is {found[0][4][0]}")
     try:
