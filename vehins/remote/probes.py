@@ -26,7 +26,7 @@ class Check(NamedTuple):
     found: str
     mend: str = ""
     exit_code: int = UnreachableError.exit_code
-    """How `vehins doctor` ends when this failed: 3 for driver, login, settings and rights, 4 for data, 6 for the rest."""
+    """How `vehins doctor` ends when it failed: 3 for driver, login, settings and rights, 4 for data, 6 for the rest."""
 
     @property
     def failed(self) -> bool:
