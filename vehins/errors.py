@@ -29,6 +29,8 @@ from __future__ import annotations
 import errno
 from typing import ClassVar
 
+from vehins.masking import redacted
+
 
 class VehinsError(Exception):
     """Root of all errors that vehins raises on purpose."""
@@ -36,10 +38,9 @@ class VehinsError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, headline: str, *, detail: str = "", hint: str = "") -> None:
-        super().__init__(headline)
-        self.headline = headline
-        self.detail = detail
-        self.hint = hint
+        # They may quote what a driver or a server has said, and that may have a password in it.
+        self.headline, self.detail, self.hint = redacted(headline), redacted(detail), redacted(hint)
+        super().__init__(self.headline)
 
     def as_dict(self) -> dict[str, str | int]:
         """The error as ``--json`` prints it."""

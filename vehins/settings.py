@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +26,8 @@ from pydantic import (
 )
 
 from vehins.errors import SettingsError
+from vehins.masking import MASK, masked_address, remember
+from vehins.masking import masked as masked  # noqa: PLC0414 - stores take it from here
 
 PREFIX = "VEHINS_"
 CONFIG_FILE = Path("vehins.toml")
@@ -275,6 +276,7 @@ class Spec(NamedTuple):
     variable: str
     default: Any
     description: str
+    is_secret: bool = False
 
 
 class Value(NamedTuple):
@@ -294,7 +296,7 @@ class Loaded(NamedTuple):
     def values(self) -> list[Value]:
         """Every setting, safe to print."""
         flat = flatten(self.settings.model_dump(mode="json", by_alias=True))
-        return [Value(s.name, masked(flat[s.name]), self.origins.get(s.name, "default")) for s in specs()]
+        return [Value(s.name, _shown(s.name, flat[s.name]), self.origins.get(s.name, "default")) for s in specs()]
 
 
 def specs() -> list[Spec]:
@@ -309,12 +311,15 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Spec]:
         if isinstance(annotation, type) and issubclass(annotation, Section):
             yield from _walk(annotation, name + ".")
         else:
-            yield Spec(name, variable(name), field.default, field.description or "")
+            yield Spec(name, variable(name), field.default, field.description or "", annotation == SecretStr | None)
 
 
 def variable(name: str) -> str:
     """Name of the environment variable that sets a setting."""
     return PREFIX + name.replace(".", "_").upper()
+
+
+_SECRETS = frozenset(spec.name for spec in specs() if spec.is_secret)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -326,21 +331,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
-
-
-def masked(value: Any) -> Any:
-    """Hide the password of any URL in a text; other values pass through."""
-    if not isinstance(value, str):
-        return value
-    value = re.sub(
-        r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/@:\s]*):[^\s]*@", r"\g<scheme>\g<user>:***@", value, flags=re.I
-    )
-    return re.sub(
-        r"(?P<key>(?:^|[?&;\s])[\w-]*(?:passw(?:or)?d|pwd|secret|token|signature|sig|access_?key|api_?key)=)[^&;\s]*",
-        r"\g<key>***",
-        value,
-        flags=re.I,
-    )
 
 
 def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> Loaded:
@@ -358,10 +348,19 @@ def load(flags: Mapping[str, Any] | None = None, config: Path | None = None) -> 
         for name, value in values.items():
             if name not in merged:
                 merged[name], origins[name] = value, origin
+            if name in _SECRETS:
+                remember(str(value))
     try:
         return Loaded(Settings.model_validate(_nest(merged)), origins)
     except ValidationError as error:
         raise _invalid(error, origins) from None
+
+
+def _shown(name: str, value: Any) -> Any:
+    """A value of a setting, safe to print."""
+    if name in _SECRETS:
+        return MASK if value else value
+    return masked_address(value) if isinstance(value, str) else value
 
 
 def _layers(flags: Mapping[str, Any], config: Path | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -452,7 +451,7 @@ def _invalid(error: ValidationError, origins: Mapping[str, str]) -> SettingsErro
         return SettingsError(
             f"Settings of `{name}` contradict each other", detail=message + ".", hint="See `vehins config show`."
         )
-    value = masked(str(first["input"]))
+    value = _shown(name, str(first["input"]))
     hint = f"Mend it there, or override it: `--set {name}=VALUE` or `{variable(name)}=VALUE`."
     return SettingsError(
         f"Setting `{name}` cannot be `{value}`", detail=f"{message} (from: {origins[name]}).", hint=hint

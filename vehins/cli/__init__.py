@@ -12,10 +12,12 @@ import typer
 
 from vehins.cli.app import app
 from vehins.cli.terminal import Terminal, close_streams, open_streams
+from vehins.masking import masked_words
 
 
 def main() -> None:
     """Entry point of the command ``vehins``."""
+    _hide_passwords()
     open_streams()
     arguments = _with_stage_of_force(sys.argv[1:])
     try:
@@ -24,6 +26,16 @@ def main() -> None:
         code = _misused(error, as_json="--json" in arguments)
     close_streams()
     sys.exit(code)
+
+
+def _hide_passwords() -> None:
+    """Where the command line has a password, let `ps` show it masked: everybody on the machine can read it there."""
+    hidden = masked_words(sys.argv[1:])
+    if hidden == sys.argv[1:]:
+        return
+    import setproctitle
+
+    setproctitle.setproctitle(" ".join(["vehins", *hidden]))
 
 
 def _with_stage_of_force(arguments: list[str]) -> list[str]:
@@ -42,8 +54,9 @@ def _with_stage_of_force(arguments: list[str]) -> list[str]:
 def _misused(error: Any, *, as_json: bool) -> int:
     """Tell of a command line that makes no sense, in the form of every other error."""
     from vehins.errors import UsageError
+    from vehins.masking import redacted
 
-    message = error.format_message().strip().rstrip(".")
+    message = redacted(error.format_message().strip().rstrip("."))
     if message:  # without one, the help that was asked for has been printed
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "vehins"

@@ -106,9 +106,9 @@ def _fail(terminal: Terminal, error: VehinsError) -> None:
 
 def _bug(error: Exception) -> VehinsError:
     from vehins.errors import VehinsError
-    from vehins.settings import masked
+    from vehins.masking import redacted
 
-    text = masked(str(error)).splitlines()[:1]
+    text = redacted(str(error)).splitlines()[:1]
     detail = ": ".join([type(error).__name__, *text])
     bug = VehinsError("A bug in vehins", detail=detail, hint=f"See where: {command_line()} --debug, and report it.")
     bug.__cause__ = error
@@ -147,9 +147,9 @@ def take_interrupts() -> None:
 
 def command_line() -> str:
     """The command as it was typed, with passwords masked."""
-    from vehins.settings import masked
+    from vehins.masking import masked_words
 
-    return " ".join([program(), shlex.join(masked(word) for word in sys.argv[1:])])
+    return " ".join([program(), shlex.join(masked_words(sys.argv[1:]))])
 
 
 def program() -> str:

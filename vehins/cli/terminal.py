@@ -149,9 +149,9 @@ def plain(value: object) -> str:
 def _traceback(error: VehinsError) -> str:
     import traceback
 
-    from vehins.settings import masked
+    from vehins.masking import redacted
 
-    return str(masked("".join(traceback.format_exception(error))))
+    return redacted("".join(traceback.format_exception(error)))
 
 
 def _visible(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from vehins.errors import SettingsError
-from vehins.settings import masked
+from vehins.masking import masked_address, remember
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def parse(url: str, form: str, options: Collection[str] | None = None) -> Addres
     Raises:
         SettingsError: it has an option that is not known, or no form at all.
     """
-    label = masked(url)
+    label = masked_address(url)
     try:
         parts = urlsplit(url)
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -72,6 +72,7 @@ def parse(url: str, form: str, options: Collection[str] | None = None) -> Addres
         _refuse_unknown([name for name, _ in given], options, label, form)
     login, _, hosts = parts.netloc.rpartition("@")
     user, colon, password = login.partition(":")
+    remember(unquote(password))
     return Address(
         scheme=parts.scheme.lower(),
         hosts=hosts,

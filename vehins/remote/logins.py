@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from vehins.errors import CredentialsError
+from vehins.masking import remember
 
 if TYPE_CHECKING:
     from vehins.remote.address import Address
@@ -55,6 +56,7 @@ def _from_secrets_manager(name: str, remote: RemoteSettings, s3: S3Settings) -> 
         text = aws.client("secretsmanager", remote, s3.region).get_secret_value(SecretId=name).get("SecretString", "")
     try:
         found = json.loads(text)
+        remember(str(found["password"]))
         return str(found["username"]), str(found["password"])
     except (ValueError, TypeError, KeyError):
         raise CredentialsError(

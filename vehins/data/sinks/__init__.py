@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from vehins.data.kinds import modules_with
 from vehins.errors import SettingsError
+from vehins.masking import masked_address
 from vehins.remote.logins import Login
-from vehins.settings import RemoteSettings, S3Settings, Settings, masked
+from vehins.settings import RemoteSettings, S3Settings, Settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -80,7 +81,7 @@ def open_sink(url: str, options: WriteOptions) -> Sink:
             sink: Sink = kind.open_sink(url, options)
             return sink
     raise SettingsError(
-        f"Nothing writes to an address like {masked(url)}",
+        f"Nothing writes to an address like {masked_address(url)}",
         detail="Rows can go to " + "; ".join(kind.SUMMARY for kind in kinds()) + ".",
         hint="Name one of those: `--to mongodb://HOST/DATABASE?collection=NAME`.",
     )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from vehins.data.kinds import modules_with
 from vehins.errors import SettingsError
+from vehins.masking import masked_address
 from vehins.remote.logins import Login
-from vehins.settings import MongoSettings, RedshiftSettings, RemoteSettings, S3Settings, Settings, masked
+from vehins.settings import MongoSettings, RedshiftSettings, RemoteSettings, S3Settings, Settings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,12 +86,12 @@ def open_source(url: str, options: ReadOptions) -> Source:
         return source
     if found:
         raise SettingsError(
-            f"The folder {masked(url)} holds files of more than one kind",
+            f"The folder {masked_address(url)} holds files of more than one kind",
             detail="It could be read as " + " or as ".join(kind.SUMMARY for kind in found) + ".",
             hint="Say which files are meant: `--source 'FOLDER/*.parquet'`.",
         )
     raise SettingsError(
-        f"Nothing reads a source like {masked(url)}",
+        f"Nothing reads a source like {masked_address(url)}",
         detail="Sources are: " + "; ".join(kind.SUMMARY for kind in kinds()) + ".",
         hint="Name one of those: `--source customers.csv`.",
     )
