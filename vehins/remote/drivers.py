@@ -16,7 +16,7 @@ def load_driver(module: str, extra: str) -> Any:
     """
     try:
         return importlib.import_module(module)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # some load their native part with ctypes, which raises OSError
         if isinstance(error, ModuleNotFoundError):
             headline, hint = "A driver is not installed", f"Install it: `pip install 'vehins[{extra}]'`."
         else:

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from vehins.errors import UnreachableError, VehinsError
+from vehins.errors import ConfigurationError, UnreachableError, VehinsError
 
 Verdict = Literal["ok", "failed", "skipped"]
 
@@ -36,7 +36,7 @@ class Check(NamedTuple):
 
 def failed(name: str, error: VehinsError) -> Check:
     """The check that an error makes fail, with the words and the exit code of the error."""
-    found = f"{error.headline}: {error.detail}" if error.detail else error.headline
+    found = f"{error.headline}. {error.detail}" if error.detail else error.headline
     return Check(name, "failed", found, error.hint, error.exit_code)
 
 
@@ -65,10 +65,14 @@ def tls(host: str, port: int, timeout: float, authorities: str | None = None) ->
 
     ``authorities`` is a file of certificates to trust beside those of the system.
     """
+    context = ssl.create_default_context()
     try:
-        context = ssl.create_default_context()
         if authorities:
             context.load_verify_locations(authorities)
+    except OSError as error:
+        mend = f"Name a file of certificates in PEM: {authorities} is none."
+        return Check("TLS", "failed", f"{authorities}: {error.strerror or error}", mend, ConfigurationError.exit_code)
+    try:
         with (
             socket.create_connection((host, port), timeout) as plain,
             context.wrap_socket(plain, server_hostname=host) as wrapped,

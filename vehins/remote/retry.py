@@ -21,6 +21,8 @@ def retried(call: Callable[[], T], settings: RemoteSettings, on: Faults) -> T:
     """
     import stamina
 
+    # It logs each fault, which may quote a password; and what nobody listens to, Python prints on stderr.
+    stamina.instrumentation.set_on_retry_hooks([])
     caller = stamina.RetryingCaller(
         attempts=settings.attempts,
         timeout=None,
@@ -28,4 +30,7 @@ def retried(call: Callable[[], T], settings: RemoteSettings, on: Faults) -> T:
         wait_max=_LONGEST_PAUSE,
         wait_jitter=_JITTER,
     )
-    return caller(on, call)
+    if isinstance(on, (type, tuple)):
+        return caller(on, call)
+    named = on  # a function is asked about Ctrl-C too, which nobody means
+    return caller(lambda error: isinstance(error, Exception) and named(error), call)
