@@ -142,3 +142,30 @@ def postgres_database(postgres: Postgres) -> Iterator[Postgres]:
     postgres.run(f"CREATE DATABASE {name}")
     yield postgres.with_database(name)
     postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class OwnCluster(Postgres):
+    """A cluster for one test, which may kill it."""
+
+    def kill(self) -> None:
+        """Stop it as a crash would."""
+        stop(self)
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[OwnCluster]:
+    """A cluster that the test may kill."""
+    pytest.importorskip("adbc_driver_postgresql")
+    with tempfile.TemporaryDirectory(prefix="vehins-postgres-", ignore_cleanup_errors=True) as folder:
+        server = start(Path(folder))
+        try:
+            yield OwnCluster(server.url, server.data)
+        finally:
+            if server.data and (server.data / "postmaster.pid").exists():
+                stop(server)
+
+
+@pytest.fixture
+def free_tcp_port() -> int:
+    """A port of the loopback interface that nobody listens at."""
+    return free_port()
