@@ -36,6 +36,7 @@ GOOD = {
     "config show": ("config", "show"),
     "config schema": ("config", "schema"),
     "gc": ("gc",),
+    "doctor": ("doctor",),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vehins
-from vehins.cli import chain, config, gc, history, serve, stages
+from vehins.cli import chain, config, doctor, gc, history, serve, stages
 
 app = typer.Typer(
     name="vehins",
@@ -40,3 +40,4 @@ app.add_typer(history.runs, name="runs", help="What has been run.")
 app.add_typer(history.models, name="models", help="What is registered.")
 app.add_typer(config.app, name="config", help="Settings and schemas in force.")
 gc.register(app)
+doctor.register(app)

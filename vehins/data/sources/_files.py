@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Iterator
 from pathlib import Path
 
 from vehins.artifacts.files import sha256_file
 from vehins.artifacts.manifest import digest
-from vehins.errors import NotFoundError, SourceFormatError, UnreachableError
+from vehins.errors import NotFoundError, SourceFormatError, UnreachableError, VehinsError
+from vehins.remote.probes import Check, failed
 
 _GLOB_SIGNS = ("*", "?", "[")
 
@@ -49,6 +51,28 @@ def find(url: str, suffixes: tuple[str, ...]) -> list[Path]:
     if empty:
         raise SourceFormatError(f"{empty[0]} is empty", detail="It has 0 bytes.", hint="Export it again, or remove it.")
     return files
+
+
+CHECKS = ("files", "permission to read")
+
+
+def probe(url: str, suffixes: tuple[str, ...]) -> Iterator[Check]:
+    """Check that there are files and that they can be opened."""
+    try:
+        files = find(url, suffixes)
+        size = sum(file.stat().st_size for file in files)
+        yield Check("files", "ok", f"{len(files):,} with {size / 1e6:,.1f} MB")
+    except VehinsError as error:
+        yield failed("files", error)
+        return
+    for file in files:
+        try:
+            with file.open("rb") as opened:
+                opened.read(1)
+        except OSError as error:
+            yield failed("permission to read", unreachable(file, error))
+            return
+    yield Check("permission to read", "ok", "all of them can be opened")
 
 
 def _existing(path: str, suffixes: tuple[str, ...]) -> list[Path]:

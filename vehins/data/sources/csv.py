@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vehins.data.sources import ReadOptions, _files
 from vehins.errors import SourceFormatError
+from vehins.remote.probes import Check
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "`PATH.csv` (a file, a folder or a glob of CSV files in UTF-8)"
 SUFFIXES = (".csv", ".tsv")
+CHECKS = _files.CHECKS
 _BLOCK = 1 << 20
 _NO_LIMIT = 2**31 - 1
 
@@ -30,6 +32,26 @@ def matches(url: str) -> bool:
 def open_source(url: str, options: ReadOptions) -> CsvSource:
     """Find the files behind the address."""
     return CsvSource(_files.Files(_files.strip_scheme(url), _files.find(url, SUFFIXES)), options)
+
+
+def probe(url: str, options: ReadOptions) -> Iterator[Check]:  # noqa: ARG001 - the signature of every kind
+    """Check the way to the rows."""
+    return _files.probe(url, SUFFIXES)
+
+
+def columns(url: str, options: ReadOptions, schema: TableSchema) -> list[str]:
+    """The names in the header of the first file; errors as `CsvSource.batches`."""
+    path = _files.find(url, SUFFIXES)[0]
+    try:
+        return _header(path, _delimiter(path, options), schema)
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
+    except OSError as error:
+        raise _files.unreachable(path, error) from None
+
+
+def _delimiter(path: Path, options: ReadOptions) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else options.csv_delimiter
 
 
 class CsvSource:
@@ -52,7 +74,7 @@ class CsvSource:
         first, wanted = self._files.paths[0], list[str]()
         for path in self._files.paths:
             try:
-                delimiter = "\t" if path.suffix.lower() == ".tsv" else self._options.csv_delimiter
+                delimiter = _delimiter(path, self._options)
                 names = _header(path, delimiter, schema)
                 wanted = wanted or names
                 _files.check_columns(path, names, first, wanted)

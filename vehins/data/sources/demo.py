@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from vehins.data import demo
 from vehins.data.sources import ReadOptions
 from vehins.errors import SettingsError
+from vehins.remote.probes import Check
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from vehins.data.schema import TableSchema
 
 SUMMARY = "`demo://?rows=50000&seed=1` (synthetic customers)"
+CHECKS = ("address",)
 _DEFAULTS = {"rows": 50_000, "seed": 1}
 
 
@@ -42,6 +44,12 @@ def _number(name: str, value: str) -> int:
             hint="Write `demo://?rows=50000&seed=1`.",
         )
     return int(value)
+
+
+def probe(url: str, options: ReadOptions) -> Iterator[Check]:
+    """Check the numbers in the address."""
+    source = open_source(url, options)
+    yield Check("address", "ok", source.label)
 
 
 class DemoSource:

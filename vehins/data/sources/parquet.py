@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vehins.data.sources import ReadOptions, _files
 from vehins.errors import SourceFormatError
+from vehins.remote.probes import Check
 
 if TYPE_CHECKING:
     import polars as pl
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "`PATH.parquet` (a file, a folder or a glob of Parquet files)"
 SUFFIXES = (".parquet", ".pq")
+CHECKS = _files.CHECKS
 
 
 def matches(url: str) -> bool:
@@ -26,6 +28,24 @@ def matches(url: str) -> bool:
 def open_source(url: str, options: ReadOptions) -> ParquetSource:
     """Find the files behind the address."""
     return ParquetSource(_files.Files(_files.strip_scheme(url), _files.find(url, SUFFIXES)), options.batch_rows)
+
+
+def probe(url: str, options: ReadOptions) -> Iterator[Check]:  # noqa: ARG001 - the signature of every kind
+    """Check the way to the rows."""
+    return _files.probe(url, SUFFIXES)
+
+
+def columns(url: str, options: ReadOptions, schema: TableSchema) -> list[str]:  # noqa: ARG001 - likewise
+    """The names of the columns of the first file; errors as `ParquetSource.batches`."""
+    import polars as pl
+
+    path = _files.find(url, SUFFIXES)[0]
+    try:
+        return pl.scan_parquet(path, glob=False, hive_partitioning=False).collect_schema().names()
+    except OSError as error:
+        raise _files.unreachable(path, error) from None
+    except pl.exceptions.PolarsError as error:
+        raise _damaged(path, error) from None
 
 
 class ParquetSource:

@@ -1,0 +1,1 @@
+"""What must be right before the chain can run: this installation, and the way to each store."""

@@ -1,0 +1,98 @@
+"""Checks of the way to the source, to the registry, and to where rows go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from vehins.data import schema as table_schema
+from vehins.data import sinks, sources
+from vehins.data.sinks import WriteOptions
+from vehins.data.sources import ReadOptions
+from vehins.doctor.examination import Subject
+from vehins.errors import DataError
+from vehins.masking import masked_address
+from vehins.remote.probes import Check
+from vehins.settings import Settings
+
+_COLUMNS = "columns"
+
+
+def source(settings: Settings) -> Subject:
+    """The source in force."""
+    url, options = settings.source, ReadOptions.of(settings)
+    kind = _kind(sources.kinds(), url)
+    if kind is None:
+        return Subject(_name("source", url), lambda: _unknown(lambda: sources.open_source(url, options)))
+    more = (_COLUMNS,) if hasattr(kind, "columns") else ()
+    expected = (*getattr(kind, "CHECKS", ()), *more)
+    return Subject(_name("source", url), lambda: _source_checks(kind, settings, options), expected)
+
+
+def _source_checks(kind: ModuleType, settings: Settings, options: ReadOptions) -> Iterator[Check]:
+    yield from _probe(kind, settings.source, options)
+    if hasattr(kind, "columns"):
+        schema = table_schema.load(settings.schema_file)
+        yield _columns(kind.columns(settings.source, options, schema), schema)
+
+
+def _columns(names: list[str], schema: table_schema.TableSchema) -> Check:
+    """Whether the source has the columns of the table schema."""
+    missing = [name for name in schema.kept if name not in names]
+    if not missing:
+        return Check(_COLUMNS, "ok", f"all {len(schema.kept)} columns of the schema {schema.name}")
+    near = {schema.nearest(name): name for name in reversed(names) if name not in schema.columns}
+    said = [f"`{name}`" + (f" (is it `{near[name]}`?)" if name in near else "") for name in missing]
+    mend = "Rename them in the source, or name the schema of this table: `--schema FILE`."
+    return Check(_COLUMNS, "failed", f"missing: {', '.join(said)}", mend, DataError.exit_code)
+
+
+def sink(url: str, settings: Settings) -> Subject:
+    """Where `--to` puts rows."""
+    options = WriteOptions.of(settings)
+    kind = _kind(sinks.kinds(), url)
+    if kind is None:
+        return Subject(_name("target", url), lambda: _unknown(lambda: sinks.open_sink(url, options)))
+    return Subject(_name("target", url), lambda: _probe(kind, url, options), getattr(kind, "CHECKS", ()))
+
+
+def registry(settings: Settings) -> Subject:
+    """The registry in force."""
+    return Subject(_name("registry", settings.registry_url), lambda: _registry_checks(settings))
+
+
+def _registry_checks(settings: Settings) -> Iterator[Check]:
+    from vehins.registry import stores
+
+    url = settings.registry_url
+    found = stores.open_store(url).keys("models/")
+    versions = len({key.split("/")[3] for key in found if "/versions/" in key})
+    yield Check("permission to read", "ok", f"{versions:,} versions" if found else "nothing is registered yet")
+
+
+def _name(role: str, url: str) -> str:
+    return f"{role} {masked_address(url)}"
+
+
+def _kind(kinds: list[ModuleType], url: str) -> ModuleType | None:
+    """The one kind of store that understands an address."""
+    found = [kind for kind in kinds if kind.matches(url)]
+    return found[0] if len(found) == 1 else None
+
+
+def _unknown(opened: Any) -> Iterator[Check]:
+    """Let the error say what is wrong with the address."""
+    opened()
+    yield _no_checks()
+
+
+def _probe(kind: Any, *arguments: Any) -> Iterator[Check]:
+    if hasattr(kind, "probe"):
+        yield from kind.probe(*arguments)
+    else:
+        yield _no_checks()
+
+
+def _no_checks() -> Check:
+    return Check("checks", "skipped", "there are none for this kind of store", "Use it to see whether it works.")
