@@ -52,8 +52,10 @@ class Login:
 def _from_secrets_manager(name: str, remote: RemoteSettings, s3: S3Settings) -> tuple[str, str]:
     from vehins.remote import aws
 
+    arn = name.split(":")
+    region = arn[3] if arn[0] == "arn" and len(arn) > 6 else s3.region  # an ARN says where it is
     with aws.translated("AWS Secrets Manager", f"the secret {name}"):
-        text = aws.client("secretsmanager", remote, s3.region).get_secret_value(SecretId=name).get("SecretString", "")
+        text = aws.client("secretsmanager", remote, region).get_secret_value(SecretId=name).get("SecretString", "")
     try:
         found = json.loads(text)
         remember(str(found["password"]))
