@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from vehins_runner import Vehins
 
 SECRET = "s3cr3t"
+# Of kinds that nobody reads, so that none of them is looked for.
 ADDRESSES = (
-    f"mongodb://user:{SECRET}@host/db",
-    f"mongodb+srv://user:{SECRET}@host/db?retryWrites=true",
-    f"mongodb://user:a/{SECRET}@host/db",
-    f"mssql://host/db?user=me&password={SECRET}",
-    f"redshift://user:{SECRET}@host:5439/db",
+    f"cassandra://user:{SECRET}@host/db",
+    f"cassandra+tls://user:{SECRET}@host/db?retryWrites=true",
+    f"cassandra://user:a/{SECRET}@host/db",
+    f"oracle://host/db?user=me&password={SECRET}",
+    f"teradata://user:{SECRET}@host:5439/db",
 )
 
 
@@ -50,7 +51,7 @@ def test_in_settings(vehins: Vehins, monkeypatch: pytest.MonkeyPatch) -> None:
     address = ADDRESSES[0]
     Path("vehins.toml").write_text(f'source = "{address}"\n')
     check_nowhere(vehins, "pipeline", "run", code=3)
-    assert "mongodb://user:***@host/db" in check_nowhere(vehins, "config", "show", code=0)
+    assert "cassandra://user:***@host/db" in check_nowhere(vehins, "config", "show", code=0)
     Path("vehins.toml").unlink()
     Path(".env").write_text(f"VEHINS_SOURCE={address}\n")
     check_nowhere(vehins, "pipeline", "run", code=3)
@@ -99,4 +100,78 @@ def test_in_a_bug(vehins: Vehins, monkeypatch: pytest.MonkeyPatch) -> None:
     customers(10).write_csv("customers.csv")
     monkeypatch.setattr(csv, "open_source", fail)
     for more in ((), ("--debug",), ("--json",)):
-        assert "mongodb://user:***@host/db" in check_nowhere(vehins, "ingest", "-s", "customers.csv", *more, code=1)
+        assert "cassandra://user:***@host/db" in check_nowhere(vehins, "ingest", "-s", "customers.csv", *more, code=1)
+
+
+# --- Settings that are secret -------------------------------------------------------------------------------------
+
+SETTING = "credentials.source_password"
+
+
+def test_secret_settings_are_never_shown(vehins: Vehins, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(*words: str) -> tuple[str, str]:
+        check_nowhere(vehins, "config", "show", *words, code=0)
+        lines = vehins("config", "show", "--json", *words).json["settings"]
+        assert SECRET not in str(lines)
+        found = next(line for line in lines if line["name"] == SETTING)
+        return found["value"], found["origin"]
+
+    assert shown() == (None, "default")
+    assert shown("--set", f"{SETTING}={SECRET}") == ("***", "flag")
+    Path("vehins.toml").write_text(f"[credentials]\nsource_password = '{SECRET}'\n")
+    assert shown() == ("***", "vehins.toml")
+    Path(".env").write_text(f"VEHINS_CREDENTIALS_SOURCE_PASSWORD={SECRET}\n")
+    assert shown() == ("***", ".env")
+    monkeypatch.setenv("VEHINS_CREDENTIALS_SOURCE_PASSWORD", SECRET)
+    assert shown() == ("***", "environment")
+
+
+@pytest.mark.parametrize(
+    "line", [f"source_password = ['{SECRET}']", f"source_password = {{'{SECRET}' = 1}}", "source_password = 5303710"]
+)
+def test_nor_when_they_cannot_be(line: str, vehins: Vehins) -> None:
+    Path("vehins.toml").write_text(f"[credentials]\n{line}\n")
+    for command in (("train",), ("config", "show"), ("doctor",)):
+        for more in ((), ("--json",), ("--debug",)):
+            printed = check_nowhere(vehins, *command, *more, code=3)
+            assert "5303710" not in printed
+            assert "credentials.source_password" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("train", "--set", f"credentials.source_pasword={SECRET}"), 3),
+        (("train", "--set", f"credentials.password={SECRET}"), 3),
+        (("train", ADDRESSES[0]), 2),
+        (("train", f"--source-password={SECRET}"), 2),
+        (("ingest", "--set", ADDRESSES[0]), 2),
+        ((ADDRESSES[0],), 2),
+        (("ingest", "--set", f"source={ADDRESSES[0]}", "--set", f"threads={ADDRESSES[0]}"), 3),
+    ],
+)
+def test_in_a_command_line_that_makes_no_sense(words: tuple[str, ...], code: int, vehins: Vehins) -> None:
+    for more in ((), ("--json",), ("--debug",)):
+        check_nowhere(vehins, *words, *more, code=code)
+
+
+@pytest.mark.parametrize("password", ["a b", "'", '"', "a&b", "a#b", "a?b", "a:b", "a/b", "$HOME", "a%2Fb", "漢字漢字"])
+@pytest.mark.parametrize("form", ["-s {}", "--source={}", "--set source={}", "--set=source={}", "-s{}"])
+def test_the_command_that_is_recorded(form: str, password: str, vehins: Vehins) -> None:
+    """With a password of any signs, in each form in which an address is given."""
+    from urllib.parse import quote
+
+    planted = f"{SECRET}{password}{SECRET}"
+    for written in (planted, quote(planted, safe="")):
+        address = f"gopher://ana:{written}@db.example/sales?table=customers"
+        check_nowhere(vehins, "ingest", *(word.format(address) for word in form.split(" ")), code=3)
+        run = vehins("runs", "show", "--json").json
+        assert "gopher://ana:***@db.example/sales?table=customers" in run["command"]
+
+
+def test_what_the_chain_tells_to_type_next(vehins: Vehins) -> None:
+    """After a failure, the command that goes on."""
+    customers(200).drop("Gender").write_csv("customers.csv")
+    words = ("--set", f"credentials.target_password={SECRET}", "--set", f"credentials.source_password={SECRET}")
+    printed = check_nowhere(vehins, "pipeline", "run", "-s", "customers.csv", *words, code=4)
+    assert "--set 'credentials.target_password=***'" in printed
