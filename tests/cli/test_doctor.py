@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server_process import free_port
 from vehins_runner import WORKSPACE, customers, tree
 
 from vehins.doctor import installation, stores
@@ -311,3 +312,44 @@ def test_what_is_being_checked_is_told() -> None:
     list(examine([failing(Check("a", "ok", "1"), Check("b", "failed", "2"))], 5, told.append))
     assert told == ["x: a", "x: b"]
     assert threading.active_count() < 20
+
+
+# --- A store on a server ------------------------------------------------------------------------------------------
+
+WAY = ["address", "driver", "DNS", "port", "TLS", "login", "permission to read", "rows seen", "clock skew"]
+
+
+def of_source(vehins: Vehins, url: str, *words: str, code: int = 0) -> list[dict[str, str]]:
+    checks = found(vehins, "--source", url, *words, code=code)
+    return [check for (of, _), check in checks.items() if of == "source"]
+
+
+def test_the_whole_way_to_a_server(vehins: Vehins, postgres_database: Any) -> None:
+    postgres_database.run("CREATE TABLE customers AS SELECT i AS id FROM generate_series(1, 70) i")
+    checks = of_source(vehins, postgres_database.url + "?table=customers")
+    assert [check["check"] for check in checks] == WAY
+    assert {check["verdict"] for check in checks} <= {"ok", "skipped"}
+
+
+@pytest.mark.parametrize(
+    ("change", "failing", "code"),
+    [
+        (lambda url, port: url.replace("table=", "tabel="), "address", 3),
+        (lambda url, port: url.replace("127.0.0.1", "no-such-host.invalid"), "DNS", 6),
+        (lambda url, port: url.replace(url.split(":")[3].split("/")[0], str(port)), "port", 6),
+        (lambda url, port: url + "&sslmode=verify-full", "TLS", 6),
+        (lambda url, port: url.replace("@", "x@"), "login", 3),
+        (lambda url, port: url.replace("customers", "costumers"), "permission to read", 6),
+    ],
+    ids=WAY[:1] + WAY[2:7],
+)
+def test_where_it_ends(change: Any, failing: str, code: int, vehins: Vehins, postgres_database: Any) -> None:
+    if "VEHINS_TEST_POSTGRES_URL" in os.environ:
+        pytest.skip("needs a server whose address has one form")
+    postgres_database.run("CREATE TABLE customers AS SELECT i AS id FROM generate_series(1, 70) i")
+    url = change(postgres_database.url + "?table=customers", free_port())
+    checks = of_source(vehins, url, "--set", "remote.connect_timeout=3", code=code)
+    verdicts = {check["check"]: check["verdict"] for check in checks}
+    assert sorted(verdicts) == sorted(WAY)
+    assert [name for name, verdict in verdicts.items() if verdict == "failed"] == [failing]
+    assert {verdicts[name] for name in WAY[WAY.index(failing) + 1 :]} == {"skipped"}
