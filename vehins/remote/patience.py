@@ -33,8 +33,12 @@ class _Answer(Generic[T]):
             self.error = error
 
 
-def patiently(call: Callable[[], T], seconds: float, cancel: Callable[[], object]) -> T:
+def patiently(
+    call: Callable[[], T], seconds: float, cancel: Callable[[], object], *, cancel_when_slow: bool = True
+) -> T:
     """Make a call on another thread and wait for it; ``cancel`` is called when it takes too long, or on Ctrl-C.
+
+    ``cancel_when_slow=False`` is for drivers whose cancelling waits for a server that hangs.
 
     Raises:
         TooSlow: it took longer than ``seconds``.
@@ -45,7 +49,7 @@ def patiently(call: Callable[[], T], seconds: float, cancel: Callable[[], object
     try:
         answer = answers.get(timeout=seconds)
     except Empty:
-        raise TooSlow(ended=_cancelled(answers, cancel)) from None
+        raise TooSlow(ended=cancel_when_slow and _cancelled(answers, cancel)) from None
     except BaseException:
         _cancelled(answers, cancel)
         raise
