@@ -12,12 +12,14 @@ _SHORTEST = 4
 """A known secret that is shorter would blank out half of any text."""
 _known: set[str] = set()
 
-_SCHEME = r"(?P<scheme>[a-z][a-z0-9+.-]*://)"
+# Each pattern begins where a word does: from anywhere within one, a long word would take the square of its length.
+_SCHEME = r"(?P<scheme>(?<![a-z0-9+.-])[a-z0-9+.-]+://)"
 _HOST = r"(?:\[[^\]\s]*\]|[^\s/@:?#,\[\]]+)(?::\d{1,5})?"
 # What may stand behind the scheme without a login: hosts, then a path without an @. Only then is an @ further on one of
 # an option; anywhere else all between the first colon and the last @ is taken for the password, whatever it has in it.
 _NO_LOGIN = rf"(?!{_HOST}(?:,{_HOST})*(?:/[^\s@?#]*)?(?:[?#]|\s|$))"
-_KEY = r"[\w-]*(?:passw(?:or)?d|pwd|secret|token|signature|sig|access_?key|api_?key)"
+_NAMES = r"(?:passw(?:or)?d|pwd|secret|token|signature|sig|access_?key|api_?key)"
+_KEY = rf"[\w-]*{_NAMES}"
 _LOGIN = re.compile(rf"{_SCHEME}{_NO_LOGIN}(?P<user>[^/@:\s]*):\S*@", re.I)
 _LOGIN_OF_ONE = re.compile(rf"^{_SCHEME}{_NO_LOGIN}(?P<user>[^/@:]*):.*@", re.I | re.S)
 _OPTION = re.compile(rf"(?P<key>[?&]{_KEY}=)[^&\s]*", re.I)
@@ -26,7 +28,8 @@ _PAIR = re.compile(rf"(?P<key>(?:^|[^\w?&;-]){_KEY}=)(?![\"'])[^&;\s]*", re.I)
 _ODBC = re.compile(rf"(?P<key>;\s*{_KEY}=)[^;\n]*", re.I)
 _SECRET_NAME = re.compile(rf"(?:-*|[\w.]*\.){_KEY}", re.I)
 _QUOTED = re.compile(
-    rf"(?P<key>{_KEY}[\"']?\s*[:=]\s*)(?P<quote>[\"'])(?:\\.|(?P=quote){{2}}|(?!(?P=quote)).)*(?P=quote)", re.I | re.S
+    rf"(?P<key>{_NAMES}[\"']?\s*[:=]\s*)(?P<quote>[\"'])(?:\\.|(?P=quote){{2}}|(?!(?P=quote)).)*(?P=quote)",
+    re.I | re.S,
 )
 _IS_ADDRESS = re.compile(rf"{_SCHEME}", re.I)
 
@@ -35,7 +38,8 @@ def masked(value: Any) -> Any:
     """Hide the passwords of addresses and of `password=...` in a text; other values pass through."""
     if not isinstance(value, str):
         return value
-    value = _LOGIN.sub(rf"\g<scheme>\g<user>:{MASK}@", value)
+    if "@" in value:
+        value = _LOGIN.sub(rf"\g<scheme>\g<user>:{MASK}@", value)
     value = _OPTION.sub(rf"\g<key>{MASK}", value)
     value = _ODBC.sub(rf"\g<key>{MASK}", value)
     value = _QUOTED.sub(rf"\g<key>\g<quote>{MASK}\g<quote>", value)

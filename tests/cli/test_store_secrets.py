@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import boto3
 import pytest
+from secrets_manager import new_secret
 from server_process import free_port
 from vehins_runner import child_environment, customers
 
@@ -26,7 +28,7 @@ FIRST, LAST = "Gx7kQpZ9", "w0rtVbN4m"
 PASSWORD = f'{FIRST}@:/?&#% ;"=+{LAST}'
 QUOTED = quote(PASSWORD, safe="")
 USER = "planted"
-ORIGINS = ("address", "environment", ".env", "vehins.toml")
+ORIGINS = ("address", "environment", ".env", "vehins.toml", "Secrets Manager")
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def sqlserver_store(sqlserver_database: Any) -> Iterator[Store]:
     sqlserver_database.run(f"DROP LOGIN [{USER}]")
 
 
-@pytest.fixture(params=["postgres"])
+@pytest.fixture(params=["postgres", "sqlserver"])
 def store(request: pytest.FixtureRequest) -> Store:
     found: Store = request.getfixturevalue(f"{request.param}_store")
     return found
@@ -109,6 +111,9 @@ def give(origin: str, store: Store, password: str, patch: pytest.MonkeyPatch) ->
     if origin == "environment":
         patch.setenv("VEHINS_CREDENTIALS_SOURCE_USER", values["user"])
         patch.setenv("VEHINS_CREDENTIALS_SOURCE_PASSWORD", values["password"])
+    elif origin == "Secrets Manager":
+        name = new_secret(boto3.client("secretsmanager"), {"username": USER, "password": password})
+        return ["--source", values["source"], "--set", f"credentials.source_secret={name}"]
     elif origin == ".env":
         lines = f"VEHINS_CREDENTIALS_SOURCE_USER={USER}\nVEHINS_CREDENTIALS_SOURCE_PASSWORD='{password}'\n"
         Path(".env").write_text(lines)
@@ -127,6 +132,7 @@ def call(vehins: Vehins, *words: str, code: int) -> str:
     return answer.out + answer.err
 
 
+@pytest.mark.usefixtures("secrets_manager")
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_of_a_login_that_is_right(origin: str, store: Store, vehins: Vehins, monkeypatch: pytest.MonkeyPatch) -> None:
     words = give(origin, store, PASSWORD, monkeypatch)
@@ -136,6 +142,7 @@ def test_of_a_login_that_is_right(origin: str, store: Store, vehins: Vehins, mon
     call(vehins, "doctor", "--json", *words, code=0)
 
 
+@pytest.mark.usefixtures("secrets_manager")
 @pytest.mark.parametrize("origin", ORIGINS)
 def test_of_a_login_that_is_wrong(origin: str, store: Store, vehins: Vehins, monkeypatch: pytest.MonkeyPatch) -> None:
     words = give(origin, store, f"{FIRST} wrong {LAST}", monkeypatch)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
 import socket
 import time
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
 from pydantic import SecretStr
-from server_process import HOST, answers, free_port, program, running
+from secrets_manager import new_secret
+from server_process import HOST, free_port
 
 from vehins.errors import CredentialsError, NotFoundError, UnreachableError
 from vehins.masking import redacted
 from vehins.remote.address import parse
 from vehins.remote.logins import Login
 from vehins.settings import RemoteSettings, S3Settings, load
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 QUICK = RemoteSettings(connect_timeout=1, read_timeout=1, attempts=1)
 BARE, NAMED, FULL = "mongodb://h/db", "mongodb://ana@h/db", "mongodb://ana:from-address@h/db"
@@ -51,7 +47,7 @@ def resolved(login: Login, url: str, remote: RemoteSettings = QUICK) -> tuple[st
 def test_the_address_comes_before_the_settings(
     login: Login, url: str, found: tuple[str | None, str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{free_port()}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://{HOST}:{free_port()}")
     assert resolved(login, url) == found
 
 
@@ -70,44 +66,18 @@ def test_a_login_is_never_shown() -> None:
 # --- Secrets Manager ----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server that speaks as AWS does, with a Secrets Manager in it."""
-    port = free_port()
-    variables = {**os.environ, "BIND_HOST": HOST, "GATEWAY_PORT": str(port)}
-    log = tmp_path_factory.mktemp("aws") / "log"
-    with running([program("ministack")], log, lambda: answers(port), variables):
-        yield f"http://{HOST}:{port}"
-
-
-@pytest.fixture
-def manager(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A client of it; the variables lead everybody there."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
-    return boto3.client("secretsmanager", region_name="eu-central-1")
-
-
-def secret(manager: Any, value: str | bytes) -> str:
-    name = f"vehins/{time.time_ns()}"
-    given = {"SecretBinary": value} if isinstance(value, bytes) else {"SecretString": value}
-    return str(manager.create_secret(Name=name, **given)["ARN"])
-
-
 @pytest.mark.parametrize(("url", "user"), [(BARE, "cleo"), (NAMED, "ana")])
-def test_a_secret_has_the_login(url: str, user: str, manager: Any) -> None:
-    arn = secret(manager, json.dumps({"username": "cleo", "password": "pläin @:/", "engine": "postgres"}))
+def test_a_secret_has_the_login(url: str, user: str, secrets_manager: Any) -> None:
+    arn = new_secret(secrets_manager, {"username": "cleo", "password": "pläin @:/", "engine": "postgres"})
     for name in (arn, arn.rpartition(":")[2].rpartition("-")[0]):
         assert resolved(Login(secret=name), url) == (user, "pläin @:/")
     assert redacted("it was pl%C3%A4in%20%40%3A%2F") == "it was ***"
 
 
-def test_an_arn_says_in_which_region_it_is(manager: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_arn_says_in_which_region_it_is(secrets_manager: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever region the machine or the settings name."""
     elsewhere = boto3.client("secretsmanager", region_name="us-west-2")
-    arn = secret(elsewhere, '{"username": "cleo", "password": "far away"}')
+    arn = new_secret(elsewhere, '{"username": "cleo", "password": "far away"}')
     assert ":us-west-2:" in arn
     assert resolved(Login(secret=arn), BARE) == ("cleo", "far away")
 
@@ -115,8 +85,8 @@ def test_an_arn_says_in_which_region_it_is(manager: Any, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     "value", ["a geheim password", '{"password": "geheim"}', '["geheim"]', '"geheim"', "", b'{"username": "geheim"}']
 )
-def test_a_secret_that_is_no_login(value: str | bytes, manager: Any) -> None:
-    name = secret(manager, value or " ")
+def test_a_secret_that_is_no_login(value: str | bytes, secrets_manager: Any) -> None:
+    name = new_secret(secrets_manager, value or " ")
     with pytest.raises(CredentialsError) as caught:
         resolved(Login(secret=name), BARE)
     assert caught.value.headline == f"The secret {name} is no login"
@@ -124,13 +94,13 @@ def test_a_secret_that_is_no_login(value: str | bytes, manager: Any) -> None:
     assert "geheim" not in str(caught.value.as_dict())
 
 
-def test_a_secret_that_is_not_there(manager: Any) -> None:
+def test_a_secret_that_is_not_there(secrets_manager: Any) -> None:
     with pytest.raises(NotFoundError) as caught:
         resolved(Login(secret="no/such"), BARE)
     assert "the secret no/such" in caught.value.detail
 
 
-def test_nobody_is_logged_in(manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_nobody_is_logged_in(secrets_manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -142,20 +112,20 @@ def test_nobody_is_logged_in(manager: Any, monkeypatch: pytest.MonkeyPatch, tmp_
     assert "AWS_ACCESS_KEY_ID" in caught.value.hint
 
 
-@pytest.mark.usefixtures("manager")
+@pytest.mark.usefixtures("secrets_manager")
 def test_a_manager_that_is_not_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{free_port()}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://{HOST}:{free_port()}")
     with pytest.raises(UnreachableError) as caught:
         resolved(Login(secret="a"), BARE)
     assert caught.value.headline == "AWS Secrets Manager does not answer"
 
 
-@pytest.mark.usefixtures("manager")
+@pytest.mark.usefixtures("secrets_manager")
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_a_manager_that_says_nothing(attempts: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as the settings say, for as long as they say, and no longer."""
     with closing(socket.create_server((HOST, 0))) as silent:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{HOST}:{silent.getsockname()[1]}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", f"http://{HOST}:{silent.getsockname()[1]}")
         begin = time.monotonic()
         with pytest.raises(UnreachableError):
             resolved(Login(secret="a"), BARE, RemoteSettings(connect_timeout=0.2, read_timeout=0.2, attempts=attempts))

@@ -71,7 +71,7 @@ def _checks(subject: Subject, patience: float, on_check: Callable[[str], None]) 
 def _step(steps: Iterator[Check], due: str, patience: float) -> Check | None:
     """The next check, or None after the last; whatever goes wrong in it makes it fail."""
     try:
-        return patiently(lambda: next(steps, None), patience, cancel=lambda: None)
+        return patiently(lambda: next(steps, None), patience, cancel=lambda: None, cancel_when_slow=False)
     except TooSlow:
         mend = "Try again; where the store is just slow, give it more time: `--set remote.read_timeout=SECONDS`."
         return Check(due, "failed", f"no answer within {patience:g} seconds", mend)
