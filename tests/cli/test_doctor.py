@@ -353,3 +353,19 @@ def test_where_it_ends(change: Any, failing: str, code: int, vehins: Vehins, pos
     assert sorted(verdicts) == sorted(WAY)
     assert [name for name, verdict in verdicts.items() if verdict == "failed"] == [failing]
     assert {verdicts[name] for name in WAY[WAY.index(failing) + 1 :]} == {"skipped"}
+
+
+def test_the_way_to_a_table_that_is_to_be_written(
+    vehins: Vehins, postgres_database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not be there yet; the login is that of the target."""
+    login, _, rest = postgres_database.url.partition("://")[2].partition("@")
+    user, _, password = login.partition(":")
+    monkeypatch.setenv("VEHINS_CREDENTIALS_TARGET_USER", user)
+    monkeypatch.setenv("VEHINS_CREDENTIALS_TARGET_PASSWORD", password)
+    url = f"postgresql://{rest}?table=not_there_yet"
+    checks = {name: check for (of, name), check in found(vehins, "--to", url).items() if of == "target"}
+    assert list(checks) == [*WAY[:6], "permission to write"]
+    assert checks["login"]["verdict"] == "ok"
+    monkeypatch.setenv("VEHINS_CREDENTIALS_TARGET_PASSWORD", "wrong")
+    assert found(vehins, "--to", url, code=3)["target", "login"]["verdict"] == "failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -13,10 +14,11 @@ from vehins.data.sources import ReadOptions
 from vehins.doctor.examination import Subject
 from vehins.errors import DataError
 from vehins.masking import masked_address
+from vehins.remote.logins import Login
 from vehins.remote.probes import Check
 from vehins.settings import Settings
 
-_COLUMNS = "columns"
+_COLUMNS, _LOGIN, _WRITE = "columns", "login", "permission to write"
 
 
 def source(settings: Settings) -> Subject:
@@ -54,7 +56,24 @@ def sink(url: str, settings: Settings) -> Subject:
     kind = _kind(sinks.kinds(), url)
     if kind is None:
         return Subject(_name("target", url), lambda: _unknown(lambda: sinks.open_sink(url, options)))
+    twin = _kind(sources.kinds(), url)
+    if not hasattr(kind, "probe") and hasattr(twin, "probe"):
+        names = getattr(twin, "CHECKS", ())
+        expected = (*names[: names.index(_LOGIN) + 1], _WRITE) if _LOGIN in names else ()
+        return Subject(_name("target", url), lambda: _way_to_write(twin, url, settings), expected)
     return Subject(_name("target", url), lambda: _probe(kind, url, options), getattr(kind, "CHECKS", ()))
+
+
+def _way_to_write(twin: Any, url: str, settings: Settings) -> Iterator[Check]:
+    """The way to a store that is read as well, as far as the login: what is to be written need not be there yet."""
+    login = Login.of_target(settings.credentials)
+    for check in twin.probe(url, replace(ReadOptions.of(settings), login=login, query=None)):
+        yield check
+        if check.failed:
+            return
+        if check.name == _LOGIN:
+            break
+    yield Check(_WRITE, "skipped", "only writing tells")
 
 
 def registry(settings: Settings) -> Subject:
