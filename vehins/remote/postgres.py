@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from vehins.remote.logins import Login
     from vehins.settings import RemoteSettings, S3Settings
 
+USE_COPY = "adbc.postgresql.use_copy"
 READ_ONLY = "BEGIN READ ONLY"
 FORM = "postgresql://USER@HOST/DATABASE?table=SCHEMA.TABLE"
 PORT = 5432
@@ -110,9 +111,8 @@ class Session(NamedTuple):
         """Whether this is Redshift, which cannot COPY to its client."""
         if self.address.host.endswith(".redshift.amazonaws.com") or self.address.port(PORT) == _REDSHIFT_PORT:
             return True
-        info = self.wait(self.connection.adbc_get_info)
-        # Redshift says of itself that it is PostgreSQL 8.0.2.
-        return "redshift" in str(info.get("vendor_name")).lower() or str(info.get("vendor_version", "")) == "80002"
+        # "PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC ..., Redshift 1.0.12103"
+        return "redshift" in str(self.rows("SELECT CAST(version() AS text)")[0][0]).lower()
 
 
 # A connection whose call never came back cannot be closed; the driver complains when it is collected all the same.
@@ -138,6 +138,8 @@ def session(address: Address, login: Login, remote: RemoteSettings, s3: S3Settin
         raise _translated(error, address, password) from None
     cursor = connection.cursor()
     try:
+        # Redshift knows no COPY to its client; for small results it makes no difference.
+        cursor.adbc_statement.set_options(**{USE_COPY: "false"})
         yield Session(connection, cursor, address, remote.read_timeout, password)
     finally:
         if connection not in _abandoned:

@@ -144,7 +144,8 @@ def _by_copy(session: postgres.Session, statement: str) -> Iterator[pl.DataFrame
     """The rows as they come: the driver asks for COPY in its binary form and keeps one batch at a time."""
     import polars as pl
 
-    session.cursor.adbc_statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES)})
+    hint = {"adbc.postgresql.batch_size_hint_bytes": str(_BATCH_BYTES), postgres.USE_COPY: "true"}
+    session.cursor.adbc_statement.set_options(**hint)
     session.execute(statement)
     reader = session.wait(session.cursor.fetch_record_batch)
     try:
@@ -164,7 +165,6 @@ def _by_cursor(session: postgres.Session, statement: str) -> Iterator[pl.DataFra
     """The rows by a cursor of the server: Redshift does not COPY to clients, and the driver would keep all rows."""
     import polars as pl
 
-    session.cursor.adbc_statement.set_options(**{"adbc.postgresql.use_copy": "false"})
     session.execute(f"DECLARE vehins_rows CURSOR FOR {statement}")
 
     def fetch() -> Any:
