@@ -383,6 +383,17 @@ def test_progress_is_shown_on_a_terminal(place: Path, finished: Vehins) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pty")
+def test_the_doctor_shows_on_a_terminal_what_it_checks(place: Path) -> None:
+    printed, seen = on_a_terminal(place, "doctor", "--json")
+    assert one_object(printed.decode())["ok"]
+    assert b"Checking installation: LightGBM" in seen
+    assert b"Checking registry .vehins/registry: " in seen
+    printed, seen = on_a_terminal(place, "doctor", "--quiet")
+    assert b"LightGBM" in printed
+    assert seen == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pty")
 def test_quiet_is_quiet_on_a_terminal(place: Path, finished: Vehins) -> None:
     printed, seen = on_a_terminal(place, "ingest", "--quiet", "--force")
     assert printed.endswith(b"manifest.json\n")
