@@ -369,3 +369,14 @@ def test_the_way_to_a_table_that_is_to_be_written(
     assert checks["login"]["verdict"] == "ok"
     monkeypatch.setenv("VEHINS_CREDENTIALS_TARGET_PASSWORD", "wrong")
     assert found(vehins, "--to", url, code=3)["target", "login"]["verdict"] == "failed"
+
+
+@pytest.mark.parametrize(("path", "code"), [("scored.csv", 0), ("nowhere/scored.parquet", 6)])
+def test_the_way_to_a_file_that_is_to_be_written(path: str, code: int, vehins: Vehins) -> None:
+    from vehins.data import sinks
+
+    if not any(kind.matches(path) for kind in sinks.kinds()):
+        pytest.skip("nothing writes files")
+    check = found(vehins, "--to", path, code=code)["target", "permission to write"]
+    assert check["verdict"] == ("failed" if code else "ok")
+    assert str(Path(path).parent.absolute()) in check["found"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -56,12 +58,26 @@ def sink(url: str, settings: Settings) -> Subject:
     kind = _kind(sinks.kinds(), url)
     if kind is None:
         return Subject(_name("target", url), lambda: _unknown(lambda: sinks.open_sink(url, options)))
+    if hasattr(kind, "probe"):
+        return Subject(_name("target", url), lambda: _probe(kind, url, options), getattr(kind, "CHECKS", ()))
+    if "://" not in url.removeprefix("file://"):
+        return Subject(_name("target", url), lambda: _folder(Path(url.removeprefix("file://")).parent), (_WRITE,))
     twin = _kind(sources.kinds(), url)
-    if not hasattr(kind, "probe") and hasattr(twin, "probe"):
-        names = getattr(twin, "CHECKS", ())
-        expected = (*names[: names.index(_LOGIN) + 1], _WRITE) if _LOGIN in names else ()
+    names = getattr(twin, "CHECKS", ())
+    if _LOGIN in names:
+        expected = (*names[: names.index(_LOGIN) + 1], _WRITE)
         return Subject(_name("target", url), lambda: _way_to_write(twin, url, settings), expected)
-    return Subject(_name("target", url), lambda: _probe(kind, url, options), getattr(kind, "CHECKS", ()))
+    return Subject(_name("target", url), lambda: iter([_no_checks()]))
+
+
+def _folder(folder: Path) -> Iterator[Check]:
+    """Whether files can be made in a folder."""
+    if os.access(folder, os.W_OK | os.X_OK):
+        yield Check(_WRITE, "ok", f"files can be made in {folder.absolute()}")
+    else:
+        found = "may not be written" if folder.is_dir() else "is no folder"
+        mend = f"Make it (`mkdir -p {folder}`), mend its rights, or name another place: `--to PATH`."
+        yield Check(_WRITE, "failed", f"{folder.absolute()} {found}", mend)
 
 
 def _way_to_write(twin: Any, url: str, settings: Settings) -> Iterator[Check]:
