@@ -6,8 +6,10 @@ import signal
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from postgres_server import new_database
 from small_tables import CUSTOMERS, read, table
 from vehins_runner import WORKSPACE, customers, manifest
 
@@ -22,14 +24,20 @@ from vehins.settings import RemoteSettings
 SLOW = {"remote": RemoteSettings(read_timeout=1.0, attempts=1)}
 
 
-@pytest.fixture
-def small(postgres_database):
-    """A database with a table like `CUSTOMERS`, with 100,000 rows."""
-    postgres_database.run(
+def fill(server):
+    """Make a table like `CUSTOMERS`, with 100,000 rows."""
+    server.run(
         "CREATE TABLE customers (id bigint PRIMARY KEY, name text, age smallint, note text, y int, secret text)",
         "INSERT INTO customers SELECT i, 'n' || i, i % 90, 'x', i % 2, 'geheim' FROM generate_series(1, 100000) i",
     )
-    return postgres_database
+    return server
+
+
+@pytest.fixture(scope="module")
+def small(postgres):
+    """A database with that table, which all tests share."""
+    with new_database(postgres) as database:
+        yield fill(database)
 
 
 def test_a_dataset_is_that_of_a_file_with_the_same_rows(vehins, postgres_database):
@@ -65,7 +73,8 @@ def test_batches_are_bounded_and_complete(small):
     assert {tuple(batch.columns) for batch in batches} == {("id", "name", "age", "y")}
 
 
-def test_an_empty_table_has_columns_and_no_rows(small):
+def test_an_empty_table_has_columns_and_no_rows(postgres_database):
+    small = fill(postgres_database)
     small.run("DELETE FROM customers")
     (batch,) = read(small.url + "?table=customers")
     assert (batch.columns, batch.height) == (["id", "name", "age", "y"], 0)
@@ -78,14 +87,24 @@ def test_a_table_may_be_named_in_ways_that_postgresql_takes_as_well(small, name)
     assert sum(batch.height for batch in read(f"{small.url}?table={name}")) == 100_000
 
 
-@pytest.mark.parametrize(
-    "name", ['"a.b"', "with blank", "Größe", '"qu""ote"', "Select", "x; DROP TABLE customers", "a--"]
-)
-def test_a_name_may_hold_any_sign(small, name):
-    bare = name[1:-1] if name.startswith('"') else '"'.join(name.split('"'))
-    bare = bare.replace('""', '"')
-    small.run(f"ALTER TABLE customers RENAME TO {sql.quoted(bare)}")
-    assert sum(batch.height for batch in read(f"{small.url}?table={name}")) == 100_000
+NAMES = {
+    '"a.b"': "a.b",
+    "with blank": "with blank",
+    "Größe": "Größe",
+    '"qu""ote"': 'qu"ote',
+    "Select": "Select",
+    "x; DROP TABLE y": "x; DROP TABLE y",
+    "a--": "a--",
+}
+
+
+def test_a_name_may_hold_any_sign(postgres_database):
+    postgres_database.run("CREATE TABLE y (id int)", "INSERT INTO y VALUES (1)")
+    before = "y"
+    for written, name in NAMES.items():
+        postgres_database.run(f"ALTER TABLE {sql.quoted(before)} RENAME TO {sql.quoted(name)}")
+        assert sum(batch.height for batch in read(f"{postgres_database.url}?table={written}")) == 1
+        before = name
 
 
 def test_names_are_matched_whatever_their_case_and_only_when_one_fits(postgres_database):
@@ -137,19 +156,23 @@ TYPES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "value", "dtype", "expected"), TYPES)
-def test_each_type_has_a_defined_value(postgres_database, kind, value, dtype, expected):
+def test_each_type_has_a_defined_value(postgres_database):
+    names = [f"v{number}" for number in range(len(TYPES))]
+    columns = ", ".join(f"{name} {kind}" for name, (kind, *_) in zip(names, TYPES, strict=True))
     postgres_database.run(
         "CREATE TYPE mood AS ENUM ('sad', 'happy')",
         "CREATE DOMAIN positive AS int CHECK (VALUE > 0)",
-        "SET DateStyle = 'German'",
-        f"CREATE TABLE t (v {kind}, y int)",
-        f"INSERT INTO t VALUES ({value}, 1), (NULL, 0)",
+        f"ALTER DATABASE {urlsplit(postgres_database.url).path[1:]} SET DateStyle = 'German'",
+        f"CREATE TABLE t (y int, {columns})",
+        f"INSERT INTO t VALUES (1, {', '.join(value for _, value, *_ in TYPES)}), (0{', NULL' * len(TYPES)})",
     )
-    schema = table({"v": {"dtype": dtype, "nullable": True}})
+    schema = table({name: {"dtype": row[2], "nullable": True} for name, row in zip(names, TYPES, strict=True)})
     (batch,) = read(postgres_database.url + "?table=t", schema)
     found = conform(batch, schema, 0)
-    assert found.rows["v"].to_list() == [expected, None]
+    assert dict(zip(names, found.rows.drop("y").rows()[0], strict=True)) == {
+        name: row[3] for name, row in zip(names, TYPES, strict=True)
+    }
+    assert set(found.rows.drop("y").rows()[1]) == {None}
     assert found.unparsed.height == 0
 
 
@@ -224,7 +247,7 @@ def test_anything_else_is_refused_before_it_is_sent(query):
 
 
 def test_the_transaction_is_read_only(small):
-    small.run("CREATE SEQUENCE numbers")
+    small.run("CREATE SEQUENCE IF NOT EXISTS numbers")
     with pytest.raises(SettingsError) as caught:
         read(small.url, query="SELECT nextval('numbers') AS id FROM customers")
     assert "read-only transaction" in caught.value.detail
@@ -400,8 +423,9 @@ def test_a_server_that_is_full_is_tried_again(small):
         small.run("DROP OWNED BY vehins_one", "DROP ROLE vehins_one")
 
 
-def test_one_statement_sees_one_state(small):
+def test_one_statement_sees_one_state(postgres_database):
     """Rows that come and go meanwhile are not seen."""
+    small = fill(postgres_database)
     batches = open_source(small.url + "?table=customers", ReadOptions(batch_rows=1000)).batches(CUSTOMERS)
     first = next(batches)
     small.run("DELETE FROM customers WHERE id > 50000", "INSERT INTO customers VALUES (0, 'new', 1, '', 1)")

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,13 +136,20 @@ def postgres() -> Iterator[Postgres]:
             stop(server)
 
 
+@contextmanager
+def new_database(server: Postgres) -> Iterator[Postgres]:
+    """A new, empty database, dropped at the end of the block."""
+    name = f"test_{uuid4().hex}"
+    server.run(f"CREATE DATABASE {name}")
+    yield server.with_database(name)
+    server.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def postgres_database(postgres: Postgres) -> Iterator[Postgres]:
     """A new, empty database, dropped when the test ends."""
-    name = f"test_{uuid4().hex}"
-    postgres.run(f"CREATE DATABASE {name}")
-    yield postgres.with_database(name)
-    postgres.run(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(postgres) as database:
+        yield database
 
 
 class OwnCluster(Postgres):
