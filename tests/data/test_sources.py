@@ -101,7 +101,7 @@ def test_a_file_that_is_not_there_is_not_found(tmp_path, suffix, address, detail
 
 
 @pytest.mark.parametrize(
-    "address", ["customers", "a.xlsx", "s3://bucket/a.csv", "mysql://u:geheim@h/db", "", "a.csv.gz"]
+    "address", ["customers", "a.xlsx", "gs://bucket/a.csv", "mysql://u:geheim@h/db", "", "a.csv.gz"]
 )
 def test_an_address_of_no_known_kind_is_refused(address, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vehins.artifacts.manifest import AnyManifest, Dataset, DatasetResult, digest
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def _source(ctx: Context) -> Source:
-    return open_source(ctx.settings.source, ReadOptions.of(ctx.settings))
+    return open_source(ctx.settings.source, replace(ReadOptions.of(ctx.settings), scratch=ctx.folder, say=ctx.progress))
 
 
 def outside(ctx: Context) -> dict[str, Any]:

@@ -6,8 +6,9 @@ source; ``SUMMARY`` is its line in the documentation. Adding one is adding one f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
@@ -35,6 +36,10 @@ class ReadOptions:
     s3: S3Settings = field(default_factory=S3Settings)
     mongodb: MongoSettings = field(default_factory=MongoSettings)
     redshift: RedshiftSettings = field(default_factory=RedshiftSettings)
+    scratch: Path | None = None
+    """Folder for copies that are read and removed; by default the system's."""
+    say: Callable[[str], None] | None = None
+    """Told what a source waits for."""
 
     @classmethod
     def of(cls, settings: Settings) -> ReadOptions:

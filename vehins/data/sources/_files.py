@@ -131,6 +131,10 @@ class Files:
         self.paths = paths
         self._before = self._marks()
 
+    def each(self) -> Iterator[Path]:
+        """One file after the other; each can be read until the next one is asked for."""
+        yield from self.paths
+
     def token(self) -> str:
         """Digest of their contents, in the order of their names.
 
@@ -145,14 +149,19 @@ class Files:
     def check_unchanged(self) -> None:
         """Raise `SourceFormatError` when a file was written to, or removed, since this object was made."""
         if self._marks() != self._before:
-            raise SourceFormatError(
-                f"{self.label} changed while it was being read",
-                detail="Another program wrote to it.",
-                hint="Wait until it is complete, and run the command again.",
-            )
+            raise changed(self.label)
 
     def _marks(self) -> list[tuple[int, int] | None]:
         return [_mark(path) for path in self.paths]
+
+
+def changed(label: str) -> SourceFormatError:
+    """The error for a source that is not what it was when it was opened."""
+    return SourceFormatError(
+        f"{label} changed while it was being read",
+        detail="Another program wrote to it.",
+        hint="Wait until it is complete, and run the command again.",
+    )
 
 
 def _mark(path: Path) -> tuple[int, int] | None:

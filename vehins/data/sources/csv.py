@@ -71,12 +71,12 @@ class CsvSource:
 
     def batches(self, schema: TableSchema) -> Iterator[pl.DataFrame]:
         """Yield the rows of all files, one after the other."""
-        first, wanted = self._files.paths[0], list[str]()
-        for path in self._files.paths:
+        first, wanted = Path(), list[str]()
+        for path in self._files.each():
             try:
                 delimiter = _delimiter(path, self._options)
                 names = _header(path, delimiter, schema)
-                wanted = wanted or names
+                first, wanted = (first, wanted) if wanted else (path, names)
                 _files.check_columns(path, names, first, wanted)
                 yield from self._of_file(path, delimiter, names)
             except UnicodeDecodeError:

@@ -49,10 +49,14 @@ def columns(url: str, options: ReadOptions, schema: TableSchema) -> list[str]:  
 
 
 class ParquetSource:
-    """Parquet files of the same columns; their order and types may differ."""
+    """Parquet files of the same columns; their order and types may differ.
 
-    def __init__(self, files: _files.Files, batch_rows: int) -> None:
+    With ``any_case``, the case of a column may differ from that in the schema; it keeps its own name all the same.
+    """
+
+    def __init__(self, files: _files.Files, batch_rows: int, any_case: bool = False) -> None:
         self._files = files
+        self._fold = str.casefold if any_case else str
         self._batch_rows = batch_rows
         self.label = files.label
 
@@ -64,14 +68,15 @@ class ParquetSource:
         """Yield the rows; only the columns that the schema keeps are decoded, the others are named and left empty."""
         import polars as pl
 
-        first, wanted = self._files.paths[0], list[str]()
-        for path in self._files.paths:
+        first, wanted = Path(), list[str]()
+        kept = {self._fold(name) for name in schema.kept}
+        for path in self._files.each():
             try:
                 scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
                 names = scan.collect_schema().names()
-                wanted = wanted or names
+                first, wanted = (first, wanted) if wanted else (path, names)
                 _files.check_columns(path, names, first, wanted)
-                unwanted = [pl.lit(None).alias(name) for name in names if name not in schema.kept]
+                unwanted = [pl.lit(None).alias(name) for name in names if self._fold(name) not in kept]
                 yield from scan.with_columns(unwanted).collect_batches(chunk_size=self._batch_rows)
             except OSError as error:
                 raise _files.unreachable(path, error) from None
