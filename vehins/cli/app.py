@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vehins
-from vehins.cli import chain, config, doctor, gc, history, serve, stages
+from vehins.cli import chain, config, doctor, gc, history, load, predict, serve, stages
 
 app = typer.Typer(
     name="vehins",
@@ -34,6 +34,8 @@ def root(
 
 
 stages.register(app)
+predict.register(app)
+load.register(app)
 serve.register(app)
 app.add_typer(chain.app, name="pipeline", help="The whole chain: run it, or see what would run.")
 app.add_typer(history.runs, name="runs", help="What has been run.")

@@ -6,7 +6,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -70,6 +71,15 @@ class Terminal:
             return
         shown = make_table(columns, [[plain(cell) for cell in row] for row in rows], plain(title))
         _console(width=None if sys.stdout.isatty() else 160).print(shown)
+
+    @contextmanager
+    def live(self) -> Iterator[Callable[[str], None]]:
+        """A line on a terminal that says what goes on; nobody is told anywhere else."""
+        if not self.console.is_terminal or self.quiet:
+            yield lambda _: None
+            return
+        with self.console.status("") as status:
+            yield lambda text: status.update(plain(text))
 
     def observer(self) -> TerminalObserver:
         """Who shows how a run is going."""

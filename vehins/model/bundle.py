@@ -129,9 +129,22 @@ class Bundle:
         scores = self.signature.percentiles
         return 100.0 * bisect_right(scores, probability) / len(scores)
 
+    def percentiles(self, probabilities: np.ndarray) -> np.ndarray:
+        """`percentile` of many."""
+        import numpy as np
+
+        scores = self.signature.percentiles
+        found: np.ndarray = 100.0 * np.searchsorted(scores, probabilities, side="right") / len(scores)
+        return found
+
     def contact(self, probability: float) -> bool:
         """Whether a contact pays."""
         return probability >= self.signature.cutoff
+
+    def contacts(self, probabilities: np.ndarray) -> np.ndarray:
+        """`contact` of many."""
+        found: np.ndarray = probabilities >= self.signature.cutoff
+        return found
 
 
 def write(

@@ -18,6 +18,8 @@ from vehins.settings import masked
 if TYPE_CHECKING:
     from datetime import datetime
 
+    import polars as pl
+
     from vehins.registry.registry import ModelVersion
     from vehins.settings import Settings
 
@@ -90,17 +92,30 @@ class Predictor:
             for p in bundle.predict_rows(rows)
         ]
 
+    def score(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Answer many typed rows that are known to be good: a frame of `Prediction`'s fields, in their order."""
+        import polars as pl
 
-def load(settings: Settings) -> Predictor:
-    """Fetch the version that the alias points to, verify it and load it.
+        probabilities = self.bundle.predict(rows.lazy())
+        return pl.DataFrame(
+            {
+                "probability": probabilities,
+                "percentile": self.bundle.percentiles(probabilities),
+                "contact": self.bundle.contacts(probabilities),
+            }
+        )
+
+
+def load(settings: Settings, number: int | None = None) -> Predictor:
+    """Fetch the version that the alias points to, or the one of this number; verify it and load it.
 
     Raises:
-        NotFoundError: the alias points to no version.
+        NotFoundError: the alias points to no version, or there is none of this number.
         ArtifactDamagedError: what the registry holds is not what its manifest says.
         BundleRefusedError: the bundle fails its hashes or its golden rows, or is not that of the version.
     """
     registry = Registry(open_store(settings.registry_url), settings.model_name)
-    version = registry.resolve(settings.alias)
+    version = registry.resolve(settings.alias) if number is None else registry.version(number)
     if version is None:
         raise NotFoundError(
             f"No version of {settings.model_name} is in {settings.alias}",

@@ -6,7 +6,7 @@ A module of this package that has ``matches(url) -> bool`` and ``open_sink(url, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
@@ -28,11 +28,13 @@ class WriteOptions:
     login: Login = field(default_factory=Login)
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     s3: S3Settings = field(default_factory=S3Settings)
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Column -> where a document keeps it, for columns that a document keeps elsewhere than under their name."""
 
     @classmethod
-    def of(cls, settings: Settings) -> WriteOptions:
+    def of(cls, settings: Settings, paths: Mapping[str, str] | None = None) -> WriteOptions:
         """What the settings say about writing."""
-        return cls(Login.of_target(settings.credentials), settings.remote, settings.s3)
+        return cls(Login.of_target(settings.credentials), settings.remote, settings.s3, paths or {})
 
 
 class Sink(Protocol):
@@ -43,6 +45,9 @@ class Sink(Protocol):
     So writing the same rows again changes nothing, and a write that was killed is completed by writing again. With
     ``replace`` the table holds the written rows alone afterwards; until the last of them is safe, readers see the old
     table.
+
+    A sink with an attribute ``takes_no_key`` that is true takes None for the key as well: it then holds the written
+    rows alone, in their order.
     """
 
     @property

@@ -1,0 +1,60 @@
+"""Rows on their way to a store, set down on disk first: everything is checked before anything is written there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vehins.data.checks import UNPARSED
+from vehins.data.conform import ROW
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Staging:
+    """Typed rows as Parquet parts in a folder, numbered from 0 in the order of their source."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: list[Path] = []
+        self._unparsed: list[pl.DataFrame] = []
+        self.rows = 0
+
+    def add(self, rows: pl.DataFrame, unparsed: pl.DataFrame) -> None:
+        """Set down a batch; ``unparsed`` are its cells that are not of their type (`conform.Conformed`)."""
+        import polars as pl
+
+        numbered = rows.with_columns(
+            pl.int_range(self.rows, self.rows + rows.height, dtype=pl.Int64).alias(ROW),
+        ).with_columns(pl.col(ROW).is_in(unparsed["row"].implode()).alias(UNPARSED))
+        path = self._folder / f"part-{len(self._parts):05}.parquet"
+        numbered.write_parquet(path, compression="lz4")
+        self._parts.append(path)
+        self.rows += rows.height
+        if unparsed.height or not self._unparsed:
+            self._unparsed.append(unparsed)
+
+    @property
+    def unparsed(self) -> pl.DataFrame:
+        """Every cell that is not of its type."""
+        import polars as pl
+
+        return pl.concat(self._unparsed)
+
+    def frame(self) -> pl.LazyFrame:
+        """All rows, with ``__row__`` and ``__unparsed__``."""
+        import polars as pl
+
+        return pl.scan_parquet(self._parts, glob=False)
+
+    def batches(self, without: pl.Series | None = None) -> Iterator[pl.DataFrame]:
+        """Yield the rows as they came, less those whose numbers are in ``without``."""
+        import polars as pl
+
+        for path in self._parts:
+            rows = pl.read_parquet(path, glob=False)
+            if without is not None and without.len():
+                rows = rows.filter(~pl.col(ROW).is_in(without.implode()))
+            yield rows.drop(ROW, UNPARSED)
