@@ -160,17 +160,36 @@ class OwnCluster(Postgres):
         stop(self)
 
 
-@pytest.fixture
-def own_cluster() -> Iterator[OwnCluster]:
-    """A cluster that the test may kill."""
+@contextmanager
+def running_cluster(certificate: Path | None = None) -> Iterator[OwnCluster]:
+    """A cluster until the end of the block; over TLS with ``server.crt`` and ``server.key`` of a folder, if given."""
     pytest.importorskip("adbc_driver_postgresql")
-    with tempfile.TemporaryDirectory(prefix="vehins-postgres-", ignore_cleanup_errors=True) as folder:
-        server = start(Path(folder))
+    with tempfile.TemporaryDirectory(prefix="vehins-postgres-", ignore_cleanup_errors=True) as name:
+        folder, config = Path(name), list[str]()
+        if certificate is not None:
+            for file in ("server.crt", "server.key"):
+                shutil.copy(certificate / file, folder / file)
+                (folder / file).chmod(0o600)
+                if _ROOT:
+                    shutil.chown(folder / file, "postgres", "postgres")
+            config = [
+                "ssl = on",
+                f"ssl_cert_file = '{folder / 'server.crt'}'",
+                f"ssl_key_file = '{folder / 'server.key'}'",
+            ]
+        server = start(folder, *config)
         try:
             yield OwnCluster(server.url, server.data)
         finally:
             if server.data and (server.data / "postmaster.pid").exists():
                 stop(server)
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[OwnCluster]:
+    """A cluster that the test may kill."""
+    with running_cluster() as server:
+        yield server
 
 
 @pytest.fixture
