@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 import boto3
 import pytest
-from secrets_manager import new_secret
+from botocore.config import Config
+from secrets_manager import REGION, new_secret
 from server_process import free_port
 from vehins_runner import child_environment, customers
 
@@ -185,3 +186,63 @@ def test_of_a_whole_run_as_others_on_the_machine_see_it(store: Store, place: Pat
     assert len(titles) == 2, "as it was called, for the moment that it takes to start; then masked"
     check_text(titles[1], "ps")  # type: ignore[arg-type]
     assert b"***" in titles[1]
+
+
+# --- Keys of AWS --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bucket(secrets_server: str, secrets_manager: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A bucket with customers in it, at the server that has the secrets too."""
+    pytest.importorskip("vehins.data.sources.s3")
+    name = f"bucket-{time.time_ns()}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", secrets_server)
+    client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
+    place = {"LocationConstraint": REGION}
+    client.create_bucket(Bucket=name, CreateBucketConfiguration=place)
+    client.put_object(Bucket=name, Key="customers.csv", Body=customers().write_csv().encode())
+    return name
+
+
+@pytest.mark.parametrize("origin", ["environment", "profile"])
+def test_of_keys_of_aws(
+    origin: str, bucket: str, vehins: Vehins, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if origin == "environment":
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
+        monkeypatch.setenv("AWS_SESSION_TOKEN", PASSWORD)
+    else:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.delenv(name)
+        path = tmp_path_factory.mktemp("aws") / "credentials"
+        path.write_text(f"[default]\naws_access_key_id = AKIDPLANTED\naws_secret_access_key = {PASSWORD}\n")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+    s3 = ("--set", "s3.path_style=true", "--set", "remote.attempts=1", "--debug")
+    call(vehins, "ingest", "--source", f"s3://{bucket}/customers.csv", *s3, code=0)
+    call(vehins, "doctor", "--source", f"s3://{bucket}/customers.csv", *s3, code=0)
+    assert "Traceback" in call(vehins, "ingest", "--source", f"s3://{bucket}/nowhere.csv", *s3, code=6)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+    assert "Traceback" in call(vehins, "ingest", "--source", f"s3://{bucket}/customers.csv", *s3, code=6)
+
+
+# --- Where rows go ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("origin", ["address", "environment"])
+def test_of_a_login_for_what_is_written(
+    origin: str, postgres_store: Store, postgres_database: Any, vehins: Vehins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("vehins.cli.load")
+    postgres_database.run(f"GRANT CREATE ON SCHEMA public TO {USER}")
+    customers(50).write_csv("rows.csv")
+    store = Store(postgres_store.address.replace("=customers", "=loaded"))
+    for password, code in ((PASSWORD, 0), (f"{FIRST} wrong {LAST}", 3)):
+        if origin == "address":
+            url = store.with_login(USER, password)
+        else:
+            url = store.address.format("")
+            monkeypatch.setenv("VEHINS_CREDENTIALS_TARGET_USER", USER)
+            monkeypatch.setenv("VEHINS_CREDENTIALS_TARGET_PASSWORD", password)
+        call(vehins, "load", "rows.csv", "--to", url, "--debug", code=code)
+        call(vehins, "doctor", "--to", url, code=code)
+    assert postgres_database.value("SELECT count(*) FROM loaded") == 50
