@@ -57,10 +57,21 @@ def postgres_target(request: pytest.FixtureRequest) -> Target:
     return Target(f"{server.url}?table=rows", read, WriteOptions(remote=QUICK))
 
 
+def sqlserver_target(request: pytest.FixtureRequest) -> Target:
+    server = request.getfixturevalue("sqlserver_database")
+
+    def read() -> list[tuple[Any, ...]]:
+        rows = server.rows("SELECT [id], [name], [amount], [call], [at] FROM dbo.[rows]")
+        return [(*row[:4], row[4].replace(tzinfo=UTC) if row[4] else None) for row in rows]
+
+    return Target(server.of_table("rows"), read, WriteOptions(remote=QUICK))
+
+
 TARGETS: dict[str, Callable[[pytest.FixtureRequest], Target]] = {
     "csv": lambda request: file_target(request, ".csv"),
     "parquet": lambda request: file_target(request, ".parquet"),
     "postgres": postgres_target,
+    "sqlserver": sqlserver_target,
 }
 
 
