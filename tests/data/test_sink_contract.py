@@ -6,19 +6,24 @@ server that is not tested.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import polars as pl
+import pymongo
 import pytest
+from server_process import HOST, answers, free_port, program, running
 
 from vehins.data.sinks import WriteOptions, open_sink
-from vehins.errors import CredentialsError, VehinsError
-from vehins.settings import RemoteSettings
+from vehins.errors import ConflictError, CredentialsError, SettingsError, UnreachableError, VehinsError
+from vehins.remote import aws
+from vehins.settings import RemoteSettings, S3Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 COLUMNS = ("id", "name", "amount", "call", "at")
 AT = datetime(2026, 11, 24, 8, 30, 1, 500_000, tzinfo=UTC)
@@ -67,7 +72,71 @@ def sqlserver_target(request: pytest.FixtureRequest) -> Target:
     return Target(server.of_table("rows"), read, WriteOptions(remote=QUICK))
 
 
+@pytest.fixture(scope="session")
+def mongodb_sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that speaks MongoDB's protocol."""
+    given = os.environ.get("VEHINS_TEST_MONGODB_URL")
+    if given:
+        yield given.rstrip("/")
+        return
+    port = free_port()
+    command = [
+        program("secantusd-py"),
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        "--storage-path",
+        ":memory:",
+        "--standalone",
+    ]
+    with running(command, tmp_path_factory.mktemp("mongodb") / "log", lambda: answers(port)):
+        yield f"mongodb://{HOST}:{port}"
+
+
+def mongodb_target(request: pytest.FixtureRequest) -> Target:
+    server, name = request.getfixturevalue("mongodb_sink"), f"test_{uuid4().hex}"
+    client: Any = pymongo.MongoClient(server, tz_aware=True)
+    request.addfinalizer(client.close)
+    request.addfinalizer(lambda: client.drop_database(name))
+
+    def read() -> list[tuple[Any, ...]]:
+        assert client[name].list_collection_names() == ["rows"]
+        documents = list(client[name]["rows"].find())
+        assert all(document["_id"] == document["id"] for document in documents)
+        return [tuple(document[column] for column in COLUMNS) for document in documents]
+
+    return Target(f"{server}/{name}?collection=rows", read, WriteOptions(remote=QUICK))
+
+
+@pytest.fixture(scope="session")
+def s3_sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that speaks S3's protocol."""
+    port = free_port()
+    env = {**os.environ, "BIND_HOST": HOST, "GATEWAY_PORT": str(port)}
+    with running([program("ministack")], tmp_path_factory.mktemp("s3") / "log", lambda: answers(port), env):
+        yield f"http://{HOST}:{port}"
+
+
+def s3_target(request: pytest.FixtureRequest) -> Target:
+    patch = request.getfixturevalue("monkeypatch")
+    patch.setenv("AWS_ACCESS_KEY_ID", "test")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    s3 = S3Settings(endpoint_url=request.getfixturevalue("s3_sink"), region="us-east-1", path_style=True)
+    client, bucket = aws.s3_client(s3, QUICK), f"test-{uuid4().hex}"
+    client.create_bucket(Bucket=bucket)
+
+    def read() -> list[tuple[Any, ...]]:
+        assert [found["Key"] for found in client.list_objects_v2(Bucket=bucket)["Contents"]] == ["scores/rows.parquet"]
+        data = client.get_object(Bucket=bucket, Key="scores/rows.parquet")["Body"].read()
+        return pl.read_parquet(data).select(COLUMNS).rows()
+
+    return Target(f"s3://{bucket}/scores/", read, WriteOptions(remote=QUICK, s3=s3))
+
+
 TARGETS: dict[str, Callable[[pytest.FixtureRequest], Target]] = {
+    "mongodb": mongodb_target,
+    "s3": s3_target,
     "csv": lambda request: file_target(request, ".csv"),
     "parquet": lambda request: file_target(request, ".parquet"),
     "postgres": postgres_target,
@@ -147,3 +216,51 @@ def test_a_wrong_password_is_no_login_and_is_not_shown(target: Target) -> None:
     with pytest.raises(CredentialsError) as caught:
         open_sink(url, target.options).write([table(1, 1)], "id", replace=False, on_rows=lambda _: None)
     assert "wrong-password" not in str(caught.value.as_dict())
+
+
+def test_a_document_is_nested_by_the_paths_of_the_schema(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("mongodb_sink")
+    name = f"test_{uuid4().hex}"
+    options = WriteOptions(remote=QUICK, paths={"name": "who.name", "amount": "who.sum"})
+    with pymongo.MongoClient(server) as client:
+        for replace in (True, False):
+            sink = open_sink(f"{server}/{name}?collection=rows", options)
+            sink.write([table(1, 3).select("id", "name", "amount")], "id", replace=replace, on_rows=lambda _: None)
+            found = list(client[name]["rows"].find({"_id": 2}))
+            assert found == [{"_id": 2, "id": 2, "who": {"name": "a", "sum": 0.1 + 1 / 7}}]
+        client.drop_database(name)
+
+
+def test_documents_of_others_are_not_doubled_and_their_indexes_stay(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("mongodb_sink")
+    name = f"test_{uuid4().hex}"
+    with pymongo.MongoClient(server) as client:
+        client[name]["rows"].insert_one({"id": 1})
+        client[name]["rows"].create_index("name", name="by_name")
+        sink = open_sink(f"{server}/{name}?collection=rows", WriteOptions(remote=QUICK))
+        with pytest.raises(SettingsError, match="of another kind"):
+            sink.write([table(1, 3)], "id", replace=False, on_rows=lambda _: None)
+        assert client[name]["rows"].count_documents({}) == 1
+        sink.write([table(1, 3)], "id", replace=True, on_rows=lambda _: None)
+        assert "by_name" in client[name]["rows"].index_information()
+        client.drop_database(name)
+
+
+def test_a_store_that_does_not_answer() -> None:
+    options = WriteOptions(remote=RemoteSettings(connect_timeout=0.3, read_timeout=1, attempts=1))
+    sink = open_sink(f"mongodb://{HOST}:{free_port()}/d?collection=c", options)
+    with pytest.raises(UnreachableError, match="does not answer"):
+        sink.write([table(1, 1)], "id", replace=False, on_rows=lambda _: None)
+
+
+def test_an_object_that_somebody_else_wrote_meanwhile_stays_theirs(request: pytest.FixtureRequest) -> None:
+    target = s3_target(request)
+    write(target, table(1, 3))
+
+    def batches() -> Any:
+        yield table(1, 3, "b")
+        write(target, table(1, 3, "c"))
+
+    with pytest.raises(ConflictError):
+        open_sink(target.url, target.options).write(batches(), "id", replace=False, on_rows=lambda _: None)
+    assert target.read() == table(1, 3, "c").rows()
