@@ -40,7 +40,8 @@ class Mongo:
         """A client of the server, closed at the end of the block."""
         import pymongo
 
-        with pymongo.MongoClient(self.url, serverSelectionTimeoutMS=5_000) as client:
+        found: Any = pymongo.MongoClient(self.url, serverSelectionTimeoutMS=5_000)
+        with found as client:
             yield client
 
 

@@ -1,0 +1,166 @@
+"""Clients of MongoDB for an address, and its errors in plain words."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from vehins.errors import CredentialsError, NotFoundError, SettingsError, UnreachableError, VehinsError
+from vehins.remote import address as addresses
+from vehins.remote.address import Address
+
+if TYPE_CHECKING:
+    from vehins.remote.logins import Login
+    from vehins.settings import RemoteSettings, S3Settings
+
+FORM = "mongodb://USER@HOST/DATABASE?collection=NAME"
+PORT = 27017
+_COLLECTION = "collection"
+_LOGIN_FAILED, _FORBIDDEN, _NO_SUCH_NAMESPACE = {18, 8000}, {13}, {26}
+_BAD_QUERY = {2, 9, 14}  # BadValue, FailedToParse, TypeMismatch
+_TLS_WORDS = ("ssl", "tls", "certificate")
+
+
+def matches(url: str) -> bool:
+    """Whether the address is one of MongoDB."""
+    return addresses.has_scheme(url, "mongodb", "mongodb+srv")
+
+
+def parse(url: str) -> Address:
+    """Take an address of MongoDB apart; options other than ``collection`` are pymongo's.
+
+    Raises:
+        SettingsError: it names no host, database or collection.
+    """
+    address = addresses.parse(url, FORM)
+    lacks = {
+        "host": not address.hosts,
+        "database": not address.path,
+        "collection": not address.options.get(_COLLECTION),
+    }
+    for what, missing in lacks.items():
+        if missing:
+            detail = f"In {address.label}."
+            raise SettingsError(f"The address names no {what}", detail=detail, hint=f"Write it as `{FORM}`.")
+    return address
+
+
+@contextmanager
+def connected(url: str, login: Login, remote: RemoteSettings, s3: S3Settings) -> Iterator[Any]:
+    """The pymongo Collection of an address; its client is closed, and errors are translated, at the end of the block.
+
+    The collection need not exist. pymongo connects with the first command only.
+
+    Raises:
+        VehinsError: whatever the driver's error amounts to.
+    """
+
+    address = parse(url)
+    user, password = login.resolve(address, remote, s3)
+    with translated(address), _client(url, address, user, password, remote) as client:
+        yield client[address.path][address.options[_COLLECTION]]
+
+
+def _client(url: str, address: Address, user: str | None, password: str | None, remote: RemoteSettings) -> Any:
+    import pymongo
+
+    options: dict[str, Any] = dict(_times(address, remote))
+    if user:
+        options |= {"username": user, "password": password}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # it would only warn of an option that it does not know
+            return pymongo.MongoClient(_for_pymongo(url), **options)
+    except (UserWarning, ValueError, TypeError) as error:
+        hint = f"Write it as `{FORM}`, with options that pymongo knows."
+        raise SettingsError(f"{address.label} cannot be used", detail=f"{error}.", hint=hint) from None
+
+
+def _for_pymongo(url: str) -> str:
+    """The address without the option that is ours."""
+    parts = urlsplit(url)
+    options = [option for option in parts.query.split("&") if option.partition("=")[0] != _COLLECTION]
+    return urlunsplit(parts._replace(query="&".join(options)))
+
+
+def _times(address: Address, remote: RemoteSettings) -> dict[str, int]:
+    """Time-outs in milliseconds; those in the address are left to it."""
+    connect, read = int(remote.connect_timeout * 1000), int(remote.read_timeout * 1000)
+    times = {"serverSelectionTimeoutMS": connect, "connectTimeoutMS": connect, "socketTimeoutMS": read}
+    given = {name.lower() for name in address.options}
+    return {name: value for name, value in times.items() if name.lower() not in given}
+
+
+@contextmanager
+def translated(address: Address) -> Iterator[None]:
+    """Raise the errors of pymongo in the block as those of vehins.
+
+    Raises:
+        CredentialsError: the login is wrong or lacks a right.
+        SettingsError: the address or the query makes no sense.
+        NotFoundError: there is no such database or collection.
+        UnreachableError: the server does not answer.
+    """
+    from bson.errors import BSONError
+    from pymongo.errors import PyMongoError
+
+    try:
+        yield
+    except (PyMongoError, BSONError) as error:
+        raise _translated(error, address) from None
+
+
+def _translated(error: Exception, address: Address) -> VehinsError:
+    from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError
+
+    said = str(error).partition(", full error")[0].partition(", Timeout: ")[0] + "."
+    if isinstance(error, OperationFailure):
+        return _failed(error.code or 0, said, address)
+    if isinstance(error, ConfigurationError) or not isinstance(error, PyMongoError):
+        return SettingsError(f"{address.label} cannot be used", detail=said, hint=f"Write it as `{FORM}`.")
+    if any(word in said.lower() for word in _TLS_WORDS):
+        hint = "Check `tls=true` in the address and the authority that is trusted (`tlsCAFile=FILE`)."
+        return UnreachableError(f"TLS with {address.label} fails", detail=said, hint=hint)
+    hint = "Check that the server runs and can be reached, or wait longer (`--set remote.connect_timeout=SECONDS`)."
+    if isinstance(error, ConnectionFailure) and "closed" in said:
+        hint = "If it speaks TLS, put `tls=true` into the address; else check that the server still runs."
+    return UnreachableError(f"{address.label} does not answer", detail=said, hint=hint)
+
+
+def _failed(code: int, said: str, address: Address) -> VehinsError:
+    """What an error that the server answered with amounts to."""
+    if code in _LOGIN_FAILED:
+        hint = "Check user, password and `authSource` (VEHINS_CREDENTIALS_SOURCE_PASSWORD has the password)."
+        return CredentialsError(f"{address.label} refuses the login", detail=said, hint=hint)
+    if code in _FORBIDDEN:
+        hint = f"Give the user a role on the database {address.path} (`read` for a source, `readWrite` for `--to`)."
+        return CredentialsError(f"{address.label} refuses the user", detail=said, hint=hint)
+    if code in _NO_SUCH_NAMESPACE:
+        return NotFoundError(f"{address.label} is not there", detail=said, hint=f"Write it as `{FORM}`.")
+    if code in _BAD_QUERY:
+        return SettingsError(f"{address.label} refuses the query", detail=said, hint="Mend it: `--query`.")
+    return UnreachableError(f"{address.label} cannot answer", detail=said, hint="Run the command again.")
+
+
+def check_exists(collection: Any) -> None:
+    """Raise `NotFoundError` unless the collection exists; near names are listed where the user may see them."""
+    from pymongo.errors import OperationFailure
+
+    try:
+        names = collection.database.list_collection_names()
+    except OperationFailure as error:
+        if error.code not in _FORBIDDEN:
+            raise
+        if collection.find_one({}, {"_id": 1}) is not None:  # may read, but not list
+            return
+        names = []
+    if collection.name in names:
+        return
+    near = difflib.get_close_matches(collection.name, names, n=3, cutoff=0.5)
+    hint = "Did you mean " + " or ".join(f"`{name}`" for name in near) + "?" if near else f"Write it as `{FORM}`."
+    detail = f"The database `{collection.database.name}` has {len(names):,} others." if names else "It has none."
+    raise NotFoundError(f"There is no collection `{collection.name}`", detail=detail, hint=hint)
