@@ -129,6 +129,7 @@ def test_an_object_that_changes_while_it_is_read_is_noticed(store, happening):
         ("s3://{}/empty", SourceFormatError),
         ("s3://{}/mixed", SettingsError),
         ("s3://", SettingsError),
+        ("s3://{}/[z-a].csv", SettingsError),
         ("s3://key:geheim@{}/a", SettingsError),
     ],
 )
@@ -237,7 +238,7 @@ def test_a_passing_fault_loses_and_doubles_no_row(aws_login, script):
         assert [one for one in state["ranges"] if one] == cuts  # it goes on where it broke off
 
 
-@pytest.mark.parametrize("step", ["hang", (503, "SlowDown"), (500, "InternalError")])
+@pytest.mark.parametrize("step", ["cut", "hang", (503, "SlowDown"), (500, "InternalError")])
 def test_a_lasting_fault_is_unreachable(aws_login, step):
     with scripted([step] * 20) as (server, _), pytest.raises(UnreachableError) as caught:
         read_from(server, attempts=2)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from vehins.artifacts.manifest import digest
 from vehins.data.sources import _files
-from vehins.errors import CredentialsError, UnreachableError, VehinsError
+from vehins.errors import CredentialsError, SettingsError, UnreachableError, VehinsError
 from vehins.remote import aws
 from vehins.remote.retry import retried
 from vehins.settings import RemoteSettings
@@ -57,7 +57,11 @@ class Bucket:
         glob = _SIGN.search(path)
         if not glob:
             return self.below(path if not path or path.endswith("/") else path + "/")
-        pattern = re.compile(_regex(path))
+        try:
+            pattern = re.compile(_regex(path))
+        except re.error as error:
+            headline, hint = f"{self.address(path)} is no glob", "Write a range as `[a-z]`."
+            raise SettingsError(headline, detail=f"{error}.", hint=hint) from None
         return [found for found in self.below(path[: glob.start()]) if pattern.fullmatch(found.key)]
 
     def below(self, prefix: str, most: int | None = None) -> list[Object]:
