@@ -174,7 +174,7 @@ def _client(address: addresses.Address, options: WriteOptions) -> Any:
     from pymongo import MongoClient
 
     user, password = options.login.resolve(address, options.remote, options.s3)
-    login = {"username": user, "password": password} if user else {}
+    login: dict[str, Any] = {"username": user, "password": password} if user else {}
     given = {name: value for name, value in address.options.items() if name != "collection"}
     patience: dict[str, Any] = {
         "connectTimeoutMS": options.remote.connect_timeout * 1000,
