@@ -13,6 +13,7 @@ from urllib.parse import quote
 import boto3
 import pytest
 from botocore.config import Config
+from mongodb_server import running_mongodb
 from secrets_manager import REGION, new_secret
 from server_process import free_port
 from vehins_runner import child_environment, customers
@@ -194,7 +195,6 @@ def test_of_a_whole_run_as_others_on_the_machine_see_it(store: Store, place: Pat
 @pytest.fixture
 def bucket(secrets_server: str, secrets_manager: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """A bucket with customers in it, at the server that has the secrets too."""
-    pytest.importorskip("vehins.data.sources.s3")
     name = f"bucket-{time.time_ns()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", secrets_server)
     client = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))
@@ -232,7 +232,6 @@ def test_of_keys_of_aws(
 def test_of_a_login_for_what_is_written(
     origin: str, postgres_store: Store, postgres_database: Any, vehins: Vehins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("vehins.cli.load")
     postgres_database.run(f"GRANT CREATE ON SCHEMA public TO {USER}")
     customers(50).write_csv("rows.csv")
     store = Store(postgres_store.address.replace("=customers", "=loaded"))
@@ -246,3 +245,38 @@ def test_of_a_login_for_what_is_written(
         call(vehins, "load", "rows.csv", "--to", url, "--debug", code=code)
         call(vehins, "doctor", "--to", url, code=code)
     assert postgres_database.value("SELECT count(*) FROM loaded") == 50
+
+
+@pytest.fixture(scope="module")
+def mongodb_with_logins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Host and port of a server that wants a login; a user is made before it does."""
+    storage = ("--storage-path", str(tmp_path_factory.mktemp("mongodb")))
+    with running_mongodb(*storage) as server, server.client() as client:
+        client.admin.command("createUser", USER, pwd=PASSWORD, roles=["root"])
+    with running_mongodb(*storage, "--auth") as server:
+        yield server.url.partition("://")[2]
+
+
+@pytest.mark.usefixtures("secrets_manager")
+@pytest.mark.parametrize("origin", ["address", "environment", "Secrets Manager"])
+def test_of_a_login_of_mongodb(
+    origin: str, mongodb_with_logins: str, vehins: Vehins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customers(50).write_csv("rows.csv")
+    for password, host, code in (
+        (PASSWORD, mongodb_with_logins, 0),
+        (f"{FIRST} wrong {LAST}", mongodb_with_logins, 3),
+        (PASSWORD, f"127.0.0.1:{free_port()}", 6),
+    ):
+        store = Store(f"mongodb://{{}}{host}/sales?collection=customers&authSource=admin")
+        if origin == "address":
+            words = [store.with_login(USER, password)]
+        elif origin == "environment":
+            words = [store.address.format("")]
+            monkeypatch.setenv("VEHINS_CREDENTIALS_TARGET_USER", USER)
+            monkeypatch.setenv("VEHINS_CREDENTIALS_TARGET_PASSWORD", password)
+        else:
+            name = new_secret(boto3.client("secretsmanager"), {"username": USER, "password": password})
+            words = [store.address.format(""), "--set", f"credentials.target_secret={name}"]
+        patience = ("--set", "remote.connect_timeout=1")
+        call(vehins, "load", "rows.csv", "--debug", *patience, "--to", *words, code=code)
