@@ -147,6 +147,11 @@ def test_names_of_users_and_secrets_are_no_secrets(words: tuple[str, ...]) -> No
         ("{'pwd': 'it''s'}", "{'pwd': '***'}"),
         ("Driver={x};Server=h;PWD=a b;Database=d", "Driver={x};Server=h;PWD=***;Database=d"),
         ("(mongodb://u:a@b@h/db) and (a://v:w@i)", "(mongodb://u:***@h/db) and (a://v:***@i)"),
+        (
+            "mongodb://h/db?authMechanismProperties=AWS_SESSION_TOKEN:abc&collection=c",
+            "mongodb://h/db?authMechanismProperties=***&collection=c",
+        ),
+        ("mongodb://h/db?tlsCertificateKeyFilePassword=abc", "mongodb://h/db?tlsCertificateKeyFilePassword=***"),
     ],
 )
 def test_texts_of_drivers(said: str, shown: str) -> None:
