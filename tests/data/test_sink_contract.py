@@ -7,6 +7,9 @@ server that is not tested.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,7 @@ import polars as pl
 import pymongo
 import pytest
 from server_process import HOST, answers, free_port, program, running
+from vehins_runner import child_environment
 
 from vehins.data.sinks import WriteOptions, open_sink
 from vehins.errors import ConflictError, CredentialsError, SettingsError, UnreachableError, VehinsError
@@ -24,6 +28,7 @@ from vehins.settings import RemoteSettings, S3Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 COLUMNS = ("id", "name", "amount", "call", "at")
 AT = datetime(2026, 11, 24, 8, 30, 1, 500_000, tzinfo=UTC)
@@ -243,6 +248,53 @@ def test_documents_of_others_are_not_doubled_and_their_indexes_stay(request: pyt
         assert client[name]["rows"].count_documents({}) == 1
         sink.write([table(1, 3)], "id", replace=True, on_rows=lambda _: None)
         assert "by_name" in client[name]["rows"].index_information()
+        client.drop_database(name)
+
+
+def test_a_unique_index_that_refuses_a_row_is_named(request: pytest.FixtureRequest) -> None:
+    server = request.getfixturevalue("mongodb_sink")
+    name = f"test_{uuid4().hex}"
+    with pymongo.MongoClient(server) as client:
+        client[name]["rows"].create_index("amount", name="by_amount", unique=True)
+        sink = open_sink(f"{server}/{name}?collection=rows", WriteOptions(remote=QUICK))
+        rows = table(1, 3).with_columns(amount=pl.lit(1.0))
+        with pytest.raises(ConflictError, match="unique index") as caught:
+            sink.write([rows], "id", replace=False, on_rows=lambda _: None)
+        assert "E11000" in caught.value.detail
+        client.drop_database(name)
+
+
+def test_a_load_that_is_killed_leaves_whole_documents_and_is_completed_by_running_it_again(
+    request: pytest.FixtureRequest, place: Path
+) -> None:
+    server, name = request.getfixturevalue("mongodb_sink"), f"test_{uuid4().hex}"
+
+    def load(rows: int, *more: str) -> subprocess.Popen[bytes]:
+        words = ["load", f"demo://?rows={rows}", "--to", f"{server}/{name}?collection=rows", "--quiet", *more]
+        return subprocess.Popen([sys.executable, "-m", "vehins", *words], env=child_environment())
+
+    def kill_when(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
+        while not ready():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+
+    with pymongo.MongoClient(server) as client:
+        database = client[name]
+        kill_when(load(20_000), lambda: database["rows"].estimated_document_count() > 0)
+        assert {len(document) for document in database["rows"].find()} == {13}
+        assert database["rows"].count_documents({}) < 20_000
+        assert load(20_000).wait() == 0
+        assert database["rows"].count_documents({}) == 20_000
+        kill_when(
+            load(12_000, "--replace"),
+            lambda: any(
+                found != "rows" and database[found].estimated_document_count() > 0
+                for found in database.list_collection_names()
+            ),
+        )
+        assert database["rows"].count_documents({}) == 20_000
         client.drop_database(name)
 
 

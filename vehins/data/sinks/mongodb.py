@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from vehins.data.sinks import WriteOptions
 from vehins.data.sinks._columns import sql_types, typed
-from vehins.errors import SettingsError
+from vehins.errors import ConflictError, SettingsError
 from vehins.remote import mongodb
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SUMMARY = "`mongodb://HOST/DATABASE?collection=NAME`, `mongodb+srv://...` (MongoDB)"
 matches = mongodb.matches
 _SENT_ROWS = 5_000
+_DUPLICATE = 11_000
 
 
 def open_sink(url: str, options: WriteOptions) -> MongoSink:
@@ -45,7 +46,8 @@ class MongoSink:
             UnreachableError: the server does not answer.
         """
         options = self._options
-        with mongodb.connected(self._url, options.login, options.remote, options.s3) as collection:
+        opened = mongodb.connected(self._url, options.login, options.remote, options.s3)
+        with opened as collection, _one_reason(self.label):
             if replace:
                 return self._replace(collection, batches, key, on_rows)
             _check_ids(collection, self.label)
@@ -98,6 +100,23 @@ class MongoSink:
             whole = named.with_columns(ids.alias("_id")) if paths[key] != "_id" else named
             for some in whole.iter_slices(_SENT_ROWS):
                 yield some.to_dicts()
+
+
+@contextmanager
+def _one_reason(label: str) -> Iterator[None]:
+    """Raise the first reason for which the server refuses rows; the driver repeats them all, with the rows."""
+    from pymongo.errors import BulkWriteError, OperationFailure
+
+    try:
+        yield
+    except BulkWriteError as error:
+        details: Any = error.details
+        first: dict[str, Any] = next(iter(details["writeErrors"] or details["writeConcernErrors"] or []), {})
+        reason = first.get("errmsg", "The server gave no reason")
+        if first.get("code") != _DUPLICATE:
+            raise OperationFailure(reason, first.get("code")) from None
+        hint = "Drop that unique index, or write to another collection."
+        raise ConflictError(f"A unique index of {label} refuses a row", detail=f"{reason}.", hint=hint) from None
 
 
 def _fields(columns: list[str], paths: Mapping[str, str], key: str) -> dict[str, str]:
