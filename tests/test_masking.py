@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vehins import masking
 from vehins.errors import UnreachableError
 from vehins.masking import masked, masked_address, masked_words, redacted, remember
 
@@ -35,11 +34,6 @@ def looks_like_a_port(password: str) -> bool:
 
 def is_elsewhere(password: str, form: str) -> bool:
     return password in form.format("***")
-
-
-@pytest.fixture(autouse=True)
-def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_known", set())
 
 
 @pytest.mark.parametrize(("form", "readable"), FORMS)

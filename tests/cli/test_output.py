@@ -27,6 +27,8 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 # A call of each command that succeeds in a finished workspace; `serve` does not end by itself.
 GOOD = {
     **{stage: (stage,) for stage in STAGES},
+    "load": ("load", "demo://?rows=50", "--to", "loaded.csv"),
+    "predict": ("predict", "demo://?rows=50", "--to", "scores.csv"),
     "pipeline run": ("pipeline", "run"),
     "pipeline plan": ("pipeline", "plan"),
     "runs list": ("runs", "list"),
@@ -38,6 +40,8 @@ GOOD = {
     "gc": ("gc",),
     "doctor": ("doctor",),
 }
+# What a command asks for before it looks at any setting.
+NEEDED = {"load": ("customers.csv", "--to", "loaded.csv"), "predict": ("--to", "scores.csv")}
 
 
 def test_every_command_is_called_here() -> None:
@@ -111,7 +115,7 @@ def test_the_object_of_a_run_that_failed(finished: Vehins) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_error_is_one_object_of_each_command(name: str, vehins: Vehins) -> None:
-    answer = vehins(*name.split(), "--json", "--set", "train.learning_rat=0.1", code=3)
+    answer = vehins(*name.split(), *NEEDED.get(name, ()), "--json", "--set", "train.learning_rat=0.1", code=3)
     assert list(one_object(answer.out)) == ["error"]
     assert answer.error == {
         "headline": "Unknown setting `train.learning_rat`",

@@ -68,6 +68,9 @@ def import_lightgbm() -> Any:
     import lightgbm
 
     lightgbm.register_logger(logging.getLogger("lightgbm"))
+    # The native part keeps its way to that logger per thread, and the import sets it in the first thread alone.
+    native = lightgbm.basic._LIB  # type: ignore[attr-defined]
+    native.LGBM_RegisterLogCallback(native.callback)
     return lightgbm
 
 
