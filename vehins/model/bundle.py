@@ -127,6 +127,14 @@ class Bundle:
         answers: list[float] = np.asarray(self._booster.predict(matrix, num_threads=1)).tolist()
         return answers
 
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """What each feature adds to the raw scores of encoded rows (see `reasons`); last, where all rows start from."""
+        import numpy as np
+
+        if not len(matrix):
+            return np.empty((0, len(self.encoder.features) + 1))
+        return np.asarray(self._booster.predict(matrix, pred_contrib=True, num_threads=self._threads))
+
     def percentile(self, probability: float) -> float:
         """Share of the training population that scores no higher, in percent."""
         scores = self.signature.percentiles
