@@ -28,7 +28,7 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 GOOD = {
     **{stage: (stage,) for stage in STAGES},
     "load": ("load", "demo://?rows=50", "--to", "loaded.csv"),
-    "predict": ("predict", "demo://?rows=50", "--to", "scores.csv"),
+    "predict": ("predict", "demo://?rows=50", "scores.csv"),
     "pipeline run": ("pipeline", "run"),
     "pipeline plan": ("pipeline", "plan"),
     "runs list": ("runs", "list"),
@@ -41,7 +41,7 @@ GOOD = {
     "doctor": ("doctor",),
 }
 # What a command asks for before it looks at any setting.
-NEEDED = {"load": ("customers.csv", "--to", "loaded.csv"), "predict": ("--to", "scores.csv")}
+NEEDED = {"load": ("customers.csv", "--to", "loaded.csv"), "predict": ("customers.csv", "scores.csv")}
 
 
 def test_every_command_is_called_here() -> None:

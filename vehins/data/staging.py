@@ -49,12 +49,12 @@ class Staging:
 
         return pl.scan_parquet(self._parts, glob=False)
 
-    def batches(self, without: pl.Series | None = None) -> Iterator[pl.DataFrame]:
-        """Yield the rows as they came, less those whose numbers are in ``without``."""
+    def batches(self, without: pl.Series | None = None, *, numbered: bool = False) -> Iterator[pl.DataFrame]:
+        """Yield the rows as they came, less those whose numbers are in ``without``; ``numbered`` by ``__row__``."""
         import polars as pl
 
         for path in self._parts:
             rows = pl.read_parquet(path, glob=False)
             if without is not None and without.len():
                 rows = rows.filter(~pl.col(ROW).is_in(without.implode()))
-            yield rows.drop(ROW, UNPARSED)
+            yield rows.drop(UNPARSED) if numbered else rows.drop(ROW, UNPARSED)

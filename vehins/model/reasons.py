@@ -287,7 +287,7 @@ def _fifths(pairs: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     number = pl.col("number").fill_nan(None)
-    ranked = pairs.with_columns(number, (number.rank("max") * 5 / number.count()).ceil().alias("fifth"))
+    ranked = pairs.with_columns(number, ((number.rank("max").cast(pl.Int64) - 1) * 5 // number.count()).alias("fifth"))
     means = ranked.group_by("fifth").agg(
         pl.col("number").min().alias("low"),
         pl.col("number").max().alias("high"),
