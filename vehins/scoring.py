@@ -90,7 +90,8 @@ def score(settings: Settings, to: str, wish: Wish, progress: Callable[[str], Non
     with tempfile.TemporaryDirectory(prefix="vehins-") as folder:
         staging, missing = _stage(source, model.table, Path(folder), progress)
         rules = checks.checks(model.table, missing)
-        bad = Path(folder) / "bad.parquet"
+        bad = Path(folder) / "bad"
+        bad.mkdir()
         aside = _set_aside(staging, model.table, rules, bad)
         kept = _keep(bad, wish.quarantine or _default(settings, now)) if aside.len() else None
         if aside.len() == staging.rows:
@@ -199,26 +200,31 @@ def _missing(table: TableSchema, columns: list[str], label: str) -> list[str]:
     return missing
 
 
-def _set_aside(staging: Staging, table: TableSchema, rules: list[checks.Check], path: Path) -> pl.Series:
-    """Write the rows that break the schema, with their reasons; return their numbers."""
+def _set_aside(staging: Staging, table: TableSchema, rules: list[checks.Check], folder: Path) -> pl.Series:
+    """Write the rows that break the schema, with their reasons, part by part into a folder; return their numbers."""
     import polars as pl
 
-    rows = staging.frame()
-    duplicated = checks.duplicated_rows(rows, table)
-    checks.write_quarantine(rows, rules, staging.unparsed, duplicated, path)
-    return pl.read_parquet(path, columns=[conform.ROW], glob=False)[conform.ROW]
+    duplicated, numbers = checks.duplicated_rows(staging.frame(), table), [pl.Series(dtype=pl.Int64)]
+    for place, (rows, cells) in enumerate(staging.parts()):
+        path = folder / f"{place:05}.parquet"
+        twice = duplicated.filter(duplicated[conform.ROW].is_between(rows[conform.ROW][0], rows[conform.ROW][-1]))
+        if checks.write_quarantine(rows.lazy(), rules, cells, twice, path):
+            numbers.append(pl.read_parquet(path, columns=[conform.ROW], glob=False)[conform.ROW])
+        else:
+            path.unlink()
+    return pl.concat(numbers)
 
 
 def _default(settings: Settings, now: datetime) -> Path:
     return settings.workspace / "predictions" / f"quarantine-{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}.parquet"
 
 
-def _keep(file: Path, path: Path) -> Path:
+def _keep(folder: Path, path: Path) -> Path:
     """Put the quarantined rows where they stay, as CSV or Parquet; they are there whole or not at all."""
     import polars as pl
 
     temporary = path.with_name(f".tmp-{secrets.token_hex(8)}")
-    rows = pl.scan_parquet(file, glob=False)
+    rows = pl.scan_parquet(sorted(folder.iterdir()), glob=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         rows.sink_csv(temporary) if path.suffix.lower() == ".csv" else rows.sink_parquet(temporary)

@@ -128,11 +128,10 @@ def _check(staging: Staging, label: str, key: str) -> None:
     """Refuse a table with a cell that is not of its type, or a key that is missing or stands twice."""
     import polars as pl
 
-    cells = staging.unparsed
-    if cells.height:
-        some = cells.sort("row").head(_SHOWN).iter_rows(named=True)
+    if staging.cells:
+        some = staging.unparsed().sort("row").head(_SHOWN).collect().iter_rows(named=True)
         said = "; ".join(f"row {cell['row'] + 1}: `{cell['column']}` is {cell['value']!r}" for cell in some)
-        raise _refused(label, f"{cells.height:,} values that are not of their type", said)
+        raise _refused(label, f"{staging.cells:,} values that are not of their type", said)
     rows = staging.frame()
     numbers = rows.filter(pl.col(key).is_null()).select(conform.ROW).collect()[conform.ROW]
     if numbers.len():
