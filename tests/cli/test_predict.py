@@ -168,6 +168,21 @@ def test_rows_that_break_the_schema_are_set_aside_with_their_reasons(name: str, 
     assert pl.read_csv("out.csv").height == 96
 
 
+def test_those_of_several_parts_stand_in_one_file_in_their_order(finished: Vehins) -> None:
+    rows = customers(3500).cast({"Age": pl.String})
+    ages = ["old" if number in {10, 1500, 3400} else age for number, age in enumerate(rows["Age"])]
+    ids = [21 if number == 3300 else key for number, key in enumerate(rows["id"])]
+    rows.with_columns(Age=pl.Series(ages), id=pl.Series(ids)).write_csv("in.csv")
+    words = ("--quarantine", "bad.parquet", "--set", "ingest.part_rows=1000")
+    assert finished("predict", "in.csv", "out.csv", *words, "--json").json["set_aside"] == 5
+    bad = pl.read_parquet("bad.parquet")
+    assert bad["__row__"].to_list() == [10, 20, 1500, 3300, 3400]
+    unparsed, twice = "Age: not of its type (`old`)", "key: duplicated"
+    assert bad["reasons"].to_list() == [unparsed, twice, unparsed, twice, unparsed]
+    left = [key for number, key in enumerate(ids) if number not in {10, 20, 1500, 3300, 3400}]
+    assert pl.read_csv("out.csv")["id"].to_list() == left
+
+
 def test_they_are_not_among_the_best(finished: Vehins) -> None:
     bad_rows().write_csv("in.csv")
     answer = finished("predict", "in.csv", "out.csv", "--top", "100", "--reasons", "1", "--json").json

@@ -18,8 +18,8 @@ models = typer.Typer(no_args_is_help=True)
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")]
 _RUN = "the beginning of its id, or last, last-1, ..."
 RunId = Annotated[str | None, typer.Argument(help=f"The run: {_RUN}; the newest by default.")]
-FirstRun = Annotated[str, typer.Argument(metavar="[A]", help=f"The first run: {_RUN}; by default the last but one.")]
-SecondRun = Annotated[str, typer.Argument(metavar="[B]", help=f"The second run: {_RUN}; by default the last.")]
+FirstRun = Annotated[str, typer.Argument(metavar="A", help=f"The first run: {_RUN}; by default the last but one.")]
+SecondRun = Annotated[str, typer.Argument(metavar="B", help=f"The second run: {_RUN}; by default the last.")]
 VersionNumber = Annotated[int | None, typer.Argument(help="The version; the one of the alias by default.")]
 Alias = Annotated[str | None, typer.Option("--alias", help="Name of the alias; that of the settings by default.")]
 

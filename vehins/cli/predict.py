@@ -27,10 +27,13 @@ To = Annotated[
 ]
 Reasons = Annotated[
     int,
-    typer.Option("--reasons", min=0, max=20, help="Tell so many of the strongest reasons for each score, in words."),
+    typer.Option(
+        "--reasons", min=0, max=20, help="How many of the strongest reasons to give for each score, in words."
+    ),
 ]
 Top = Annotated[
-    int | None, typer.Option("--top", min=1, help="Write the so many customers of the highest probability, ranked.")
+    int | None,
+    typer.Option("--top", min=1, help="Write only so many customers: those of the highest probability, ranked."),
 ]
 Version = Annotated[
     int | None, typer.Option("--version", min=1, help="Version of the model; by default the one behind the alias.")
