@@ -7,7 +7,7 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from vehins.artifacts.manifest import Champion, Metrics, Rule
+from vehins.artifacts.evaluation import Champion, Metrics, Rule
 from vehins.model import gate
 from vehins.settings import GateSettings
 

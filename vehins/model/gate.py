@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from vehins.artifacts.manifest import Champion, Metrics, Rule
+from vehins.artifacts.evaluation import Champion, Metrics, Rule
 from vehins.settings import GateSettings
 
 

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vehins.artifacts.manifest import (
-    AnyManifest,
-    Champion,
-    Dataset,
-    Evaluation,
-    EvaluationResult,
-    Metrics,
-    TrainedModel,
-    Validation,
-    digest,
-)
+from vehins.artifacts.evaluation import Champion, EvaluationResult, Metrics
+from vehins.artifacts.manifest import AnyManifest, Dataset, Evaluation, TrainedModel, Validation, digest
 from vehins.data import parts
 from vehins.data.split import SIDE, TEST
 from vehins.errors import DataError, GateRefusedError, VehinsError

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vehins.artifacts.manifest import (
-    AnyManifest,
-    Evaluation,
-    EvaluationResult,
-    PushedModel,
-    PushedModelResult,
-    TrainedModel,
-    digest,
-)
+from vehins.artifacts.evaluation import EvaluationResult
+from vehins.artifacts.manifest import AnyManifest, Evaluation, PushedModel, PushedModelResult, TrainedModel, digest
 from vehins.errors import ConflictError, DataError, GateRefusedError
 from vehins.model import bundle
 from vehins.registry.registry import ModelVersion, Registry
