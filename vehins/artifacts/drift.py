@@ -22,7 +22,7 @@ class ColumnDrift(Record):
     role: str = Field(description="`feature` or `target`.")
     psi: float | None = Field(description="Population stability index; null when it could not be computed.")
     chance: float | None = Field(
-        description="What the index stays below by chance alone, at the gate's confidence over all columns together."
+        description="What the index stays below by chance alone, with 99% confidence over all columns together."
     )
     bins: list[DriftBin]
     reason: str | None = Field(default=None, description="Why there is no index.")

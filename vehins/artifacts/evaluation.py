@@ -129,6 +129,7 @@ class Profit(Record):
 class Integrity(Record):
     """Whether the rows that were scored are the very rows that the data set has on its test side."""
 
+    keyed: bool = Field(default=True, description="Whether rows have a key; without one, equal rows fall together.")
     rows: int = Field(description="Rows scored.")
     expected_rows: int = Field(description="Test rows of the data set minus those in quarantine.")
     digest_matches: bool | None = Field(
