@@ -148,7 +148,7 @@ class GateSettings(Section):
     )
     margin: float = Field(0.002, ge=0, lt=0.5, description="AUC that `not-worse` may lose.")
     confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="One-sided confidence of the comparison with the champion."
+        0.975, gt=0.5, lt=1, description="One-sided confidence of the comparison with the champion."
     )
     min_auc: float = Field(0.6, ge=0.5, lt=1, description="The lower end of the AUC's interval must reach this.")
     min_positives: int = Field(
