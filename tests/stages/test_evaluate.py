@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from vehins_runner import (
     tree,
     versions,
 )
+
+from vehins.artifacts.evaluation import Curves, EvaluationResult
 
 if TYPE_CHECKING:
     from vehins_runner import Answer, Vehins
@@ -115,6 +118,16 @@ def test_an_approval_that_was_not_needed_is_not_recorded(vehins: Vehins) -> None
     assert [move["reason"] for move in production_history()] == ["accepted by the gate"]
 
 
+def test_an_approval_is_of_what_failed_then_and_of_nothing_else(finished: Vehins) -> None:
+    finished.run(*EQUAL, "--approve", "good enough for us")
+    assert finished("models", "show", "2", "--json").json["evaluation"]["overruled"] == "better_than_champion"
+    answer = finished.run(*EQUAL, "--set", "gate.min_auc=0.95", code=5)
+    failed = [rule["name"] for rule in answer.json["gate"]["rules"] if rule["verdict"] == "fail"]
+    assert failed == ["auc_floor", "better_than_champion"]
+    assert answer.json["gate"]["approved"] is None
+    assert production() == 2
+
+
 def test_an_approval_needs_a_reason(finished: Vehins) -> None:
     answer = finished.run(*EQUAL, "--approve", "", code=3)
     assert "gate.approve" in answer.error["headline"]
@@ -133,6 +146,56 @@ def test_the_champion_is_never_judged_against_itself(finished: Vehins) -> None:
     answer = finished.run("--force", "evaluate")
     assert answer.json["gate"]["champion"] is None
     assert answer.json["version"] == production() == 1
+
+
+# --- What an evaluation holds ---------------------------------------------------------------------------------------
+
+
+def test_a_report_can_draw_everything_from_the_evaluation(finished: Vehins) -> None:
+    finished.run(*EQUAL, code=5)
+    folder = folders("Evaluation")[-1]
+    found = EvaluationResult.model_validate(manifest("Evaluation")["result"])
+    curves = Curves.model_validate_json((folder / "curves.json").read_bytes())
+    assert "curves.json" in [record["path"] for record in manifest("Evaluation")["files"]]
+    assert [gain.share for gain in found.gains] == [0.05, 0.1, 0.2, 0.3, 0.5]
+    assert sum(one.rows for one in found.calibration) == found.metrics.rows
+    assert {one.column for one in found.slices} == {
+        "Gender",
+        "Age",
+        "Previously_Insured",
+        "Vehicle_Age",
+        "Vehicle_Damage",
+    }
+    for column in ("Gender", "Age"):  # each customer is in one slice of a column
+        assert sum(one.rows for one in found.slices if one.column == column) == found.metrics.rows
+    assert all((one.auc is None) == (one.reason is not None) for one in found.slices)
+    assert found.champion is not None
+    assert found.champion.profit is not None
+    assert found.champion.profit.random.customers == found.champion.profit.model.customers
+    assert (curves.challenger.bundle, curves.challenger.version) == (found.bundle, None)
+    assert curves.champion is not None
+    assert (curves.champion.bundle, curves.champion.version) == (found.champion.bundle, 1)
+    assert sum(curves.challenger.histogram.positives) == found.metrics.positives
+    assert (folder / "curves.json").stat().st_size < 200_000
+
+
+def test_the_cutoff_of_the_bundle_is_that_of_the_evaluation_and_of_no_other(vehins: Vehins) -> None:
+    """A tenth of the customers can be called."""
+    vehins.run("--set", "business.capacity=300", "--set", "business.sale_value=50")
+    money = EvaluationResult.model_validate(manifest("Evaluation")["result"]).profit
+    signature = json.loads((folders("TrainedModel")[0] / "bundle" / "signature.json").read_bytes())
+    assert money is not None
+    assert money.cutoff == signature["cutoff"] > 1 / 50
+    assert (money.capacity, money.capacity_here) == (
+        300,
+        round(0.1 * manifest("Evaluation")["result"]["metrics"]["rows"]),
+    )
+    assert 0 < money.model.customers <= money.capacity_here
+    assert money.model.profit > money.random.profit > money.nobody.profit == 0
+    # Other prices make another cutoff, and another judgement; the rows are the same.
+    answer = vehins.run("--set", "gate.mode=not-worse", "--set", "gate.margin=0.4", "--set", "business.sale_value=50")
+    assert [answer.statuses[stage] for stage in STAGES[:3]] == ["reused"] * 3
+    assert answer.statuses["train"] == answer.statuses["evaluate"] == "ran"
 
 
 # --- A registry that does not answer is not a registry without a champion -----------------------------------------

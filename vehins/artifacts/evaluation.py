@@ -138,6 +138,7 @@ class Integrity(Record):
     )
     duplicated_keys: int = Field(description="Rows whose key stands in another row as well.")
     misplaced_rows: int = Field(description="Rows that the hash of their key puts on another side.")
+    unjustified_rows: int = Field(default=0, description="Rows in quarantine that break no rule of the schema.")
     share: float | None = Field(description="Share of all rows that the data set has on its test side.")
     expected_share: float = Field(description="The share that the settings of the split ask for.")
     share_z: float | None = Field(description="How many standard errors lie between the two.")

@@ -47,6 +47,7 @@ def examine(test: pl.LazyFrame, dataset: Artifact[Dataset], validation: Artifact
         digest_matches=_digest_matches(test, aside, schema, made.digest_by_side.get(split.TEST)),
         duplicated_keys=checks.duplicated_rows(test.with_row_index(ROW), schema).height,
         misplaced_rows=found["misplaced"],
+        unjustified_rows=_unjustified(aside, dataset, schema),
         share=made.rows_by_side[split.TEST] / made.rows if made.rows else None,
         expected_share=settings.test,
         share_z=share_z(made.rows_by_side[split.TEST], made.rows, settings.test) if keyed else None,
@@ -92,6 +93,19 @@ def _aside(validation: Artifact[Validation]) -> pl.DataFrame:
     if not validation.manifest.result.quarantined_rows:
         return pl.DataFrame()
     return pl.scan_parquet(path, glob=False).filter(pl.col(split.SIDE) == split.TEST).collect()
+
+
+def _unjustified(aside: pl.DataFrame, dataset: Artifact[Dataset], schema: TableSchema) -> int:
+    """Rows in quarantine that break no rule: left out, they would change what the others say."""
+    import polars as pl
+
+    if aside.is_empty():
+        return 0
+    rules = checks.checks(schema, dataset.manifest.result.missing_columns)
+    unparsed = pl.read_parquet(dataset.path(parts.UNPARSED_FILE), columns=["row"])["row"]
+    twice = checks.duplicated_rows(aside.lazy(), schema)[ROW]  # rows of one key are on one side, and all set aside
+    good = aside.with_columns(pl.lit(False).alias(checks.UNPARSED)).filter(~checks.any_broken(rules))
+    return good.filter(~pl.col(ROW).is_in(pl.concat([unparsed.cast(pl.Int64), twice.cast(pl.Int64)]).implode())).height
 
 
 def _other_sides(dataset: Artifact[Dataset], validation: Artifact[Validation], schema: TableSchema) -> tuple[int, int]:

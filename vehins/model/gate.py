@@ -86,7 +86,8 @@ def _rows_as_ingested(found: Integrity) -> Rule:
             "The data set has no digest of its test side, so nobody can tell whether these rows are it: ingest again."
         )
         return _rule(name, None, 0, text, passed=False)
-    odd = abs(found.rows - found.expected_rows) + found.duplicated_keys + found.misplaced_rows
+    strangers = found.duplicated_keys + found.misplaced_rows + found.unjustified_rows
+    odd = abs(found.rows - found.expected_rows) + strangers
     faults = odd or (0 if found.digest_matches else 1)
     if not faults:
         text = f"The {found.rows:,} rows scored are the test side, each as it was ingested."
@@ -94,7 +95,8 @@ def _rows_as_ingested(found: Integrity) -> Rule:
     text = (
         f"The rows scored are not the test side as it was ingested: {found.rows:,} rows instead of "
         f"{found.expected_rows:,}, {found.duplicated_keys:,} with the key of another, {found.misplaced_rows:,} of "
-        f"another side, and their digest is {'the same' if found.digest_matches else 'another'}."
+        f"another side, {found.unjustified_rows:,} left out for no reason, and their digest is "
+        f"{'the same' if found.digest_matches else 'another'}."
     )
     return _rule(name, faults, 0, text, passed=False)
 

@@ -71,8 +71,9 @@ def _categories(values: pl.Series, column: Column) -> Iterator[Cut]:
     shown = named or counts[texts.name].head(_MOST).to_list()
     for value in shown:
         yield Cut(texts.name, value, (texts == value).fill_null(False).to_numpy())
-    if counts.height > len(shown):
-        yield Cut(texts.name, OTHERS, (~texts.is_in(shown)).fill_null(False).to_numpy())
+    others = (~texts.is_in(shown)).fill_null(False)
+    if others.any():
+        yield Cut(texts.name, OTHERS, others.to_numpy())
     if texts.null_count():
         yield Cut(texts.name, MISSING, texts.is_null().to_numpy())
 
