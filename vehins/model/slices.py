@@ -97,19 +97,23 @@ def _ranges(values: pl.Series, bins: int) -> Iterator[Cut]:
 
 
 def judge(found: list[Cut], challenger: Ranked, champion: Ranked | None, bounds: Bounds) -> list[Slice]:
-    """Measure each slice and, where there is a champion, compare it there."""
-    ours = [challenger.among(cut.chosen) for cut in found]
-    judged = sum(slice_.rarer >= bounds.least for slice_ in ours)
-    slices = []
-    for cut, ranked in zip(found, ours, strict=True):
-        if ranked.rarer < bounds.least:
-            slices.append(_unjudged(cut, ranked, bounds.least))
-            continue
-        comparison = None
-        if champion is not None:
-            comparison = _compare(ranked, champion.among(cut.chosen), bounds, judged)
-        slices.append(_measured(cut, ranked, bounds, comparison))
-    return slices
+    """Measure each slice and, where there is a champion, compare it there; one after the other, to spare memory."""
+    positive = challenger.labels()
+    judged = sum(_rarer(positive, cut.chosen) >= bounds.least for cut in found)
+    return [_judge(cut, challenger.among(cut.chosen), champion, bounds, judged) for cut in found]
+
+
+def _rarer(positive: npt.NDArray[np.bool_], chosen: npt.NDArray[np.bool_]) -> int:
+    """How many of the chosen have the rarer label."""
+    positives = int((positive & chosen).sum())
+    return min(positives, int(chosen.sum()) - positives)
+
+
+def _judge(cut: Cut, ranked: Ranked, champion: Ranked | None, bounds: Bounds, judged: int) -> Slice:
+    if ranked.rarer < bounds.least:
+        return _unjudged(cut, ranked, bounds.least)
+    seen = None if champion is None else _compare(ranked, champion.among(cut.chosen), bounds, judged)
+    return _measured(cut, ranked, bounds, seen)
 
 
 def _unjudged(cut: Cut, ranked: Ranked, least: int) -> Slice:

@@ -83,6 +83,14 @@ class Ranked:
         below, above = (np.repeat(counts, self.ties.sizes) for counts in self.ties.placements())
         return np.where(self.positive, below, above)
 
+    def labels(self) -> Flags:
+        """Which rows have the label 1, by their number; for all rows that were ranked at first."""
+        import numpy as np
+
+        found = np.empty_like(self.positive)
+        found[self.order] = self.positive
+        return found
+
     def among(self, chosen: Flags) -> Ranked:
         """Those of the rows that are chosen; ``chosen`` has a flag for each row that was ranked at first."""
         kept = chosen[self.order]
