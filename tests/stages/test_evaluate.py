@@ -148,6 +148,15 @@ def test_the_champion_is_never_judged_against_itself(finished: Vehins) -> None:
     assert answer.json["version"] == production() == 1
 
 
+def test_a_model_in_production_whose_rival_was_deleted_stays_in_place(finished: Vehins) -> None:
+    finished.run(*EQUAL, "--approve", "good enough for us")
+    (WORKSPACE / "registry/models/vehicle-insurance/versions/1/manifest.json").unlink()
+    answer = finished.run(*EQUAL)
+    assert answer.json["gate"]["champion"] is None
+    assert production() == 2
+    assert set(finished.run(*EQUAL).statuses.values()) == {"reused"}
+
+
 # --- What an evaluation holds ---------------------------------------------------------------------------------------
 
 

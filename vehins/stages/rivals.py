@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from vehins.errors import NotFoundError
 from vehins.model import bundle, drift
 from vehins.registry.registry import ModelVersion, Registry
 from vehins.registry.stores import open_store
@@ -65,8 +66,11 @@ def of_rows(registry: Registry, alias: str, content: str) -> ModelVersion | None
 
 
 def _before(registry: Registry, version: ModelVersion) -> ModelVersion | None:
-    """The version that a version was judged against; numbers only fall on the way."""
-    return None if version.champion is None else registry.version(version.champion)
+    """The version that a version was judged against, unless a person has deleted it since; numbers only fall."""
+    try:
+        return None if version.champion is None else registry.version(version.champion)
+    except NotFoundError:  # the store answered; one that does not is an UnreachableError
+        return None
 
 
 def recorded(version: ModelVersion | None) -> dict[str, Any] | None:
