@@ -92,7 +92,7 @@ class ValidateSettings(Section):
 
 
 class TrainSettings(Section):
-    """LightGBM's settings; the names are LightGBM's own."""
+    """How the model is trained; what LightGBM has a name for is called so."""
 
     learning_rate: float = Field(0.05, gt=0, le=1, description="Shrinkage of each tree.")
     num_leaves: int = Field(31, ge=2, le=4096, description="Leaves per tree.")
@@ -112,6 +112,14 @@ class TrainSettings(Section):
         250_000, ge=1_000, description="Customers of the valid side that are watched for early stopping, at most."
     )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in training.")
+    seeds: int = Field(1, ge=1, le=100, description="Fits, from that seed on, whose mean is the model.")
+    calibrate: Literal["auto", "never"] = Field(
+        "auto", description="`auto`: add a calibrator where it helps on the valid side."
+    )
+    tune_minutes: float = Field(
+        0.0, ge=0, le=10_080, description="Minutes of search for better settings of LightGBM; needs the extra `tune`."
+    )
+    tune_rows: int = Field(250_000, ge=1_000, description="Customers of the train side that the search uses, at most.")
     baseline_rows: int = Field(50_000, ge=1_000, description="Customers the baseline is fitted on, at most.")
 
 

@@ -1,9 +1,9 @@
 """A model bundle: everything that prediction needs, in files that are checked before they are parsed.
 
 Files: ``model.txt`` (LightGBM's text form), ``features.json`` (the encoder), ``signature.json`` (the columns it takes,
-the cutoff, the scores of the training population), ``golden.jsonl`` (a few rows and the probabilities they must give)
-and ``bundle.json`` (sizes and hashes of the others; its own hash is the bundle's digest). There is no pickle in it,
-and a bundle that answers its golden rows differently is refused.
+the cutoff, the scores of the training population), ``golden.jsonl`` (a few rows and the probabilities they must give),
+``calibration.json`` (the calibrator, if it has one) and ``bundle.json`` (sizes and hashes of the others; its own hash
+is the bundle's digest). There is no pickle in it, and a bundle that answers its golden rows differently is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vehins.artifacts.files import FileRecord, damage, record_file, sha256_file
 from vehins.artifacts.manifest import Record, canonical
 from vehins.data.schema import Scalar, TableSchema
 from vehins.errors import BundleRefusedError
-from vehins.model import features
+from vehins.model import calibration, features
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE = "model.txt", "features.json", "signature.json", "golden.jsonl"
+CALIBRATION_FILE = "calibration.json"
 # Golden rows are predicted by the same code on the same numbers: more than rounding is another model.
 GOLDEN_TOLERANCE = 1e-9
 _BATCH_ROWS = 250_000
@@ -85,6 +86,7 @@ class Bundle:
         try:
             self.encoder = features.parse((folder / FEATURES_FILE).read_bytes())
             self.signature = Signature.model_validate_json((folder / SIGNATURE_FILE).read_bytes())
+            self.calibrator = _calibrator(folder, self.index)
             golden = [GoldenRow.model_validate_json(line) for line in (folder / GOLDEN_FILE).read_bytes().splitlines()]
         except ValidationError as error:
             raise _refused(folder, _first(error)) from None
@@ -109,7 +111,7 @@ class Bundle:
         import numpy as np
 
         parts = [
-            self._booster.predict(batch.to_numpy(), num_threads=self._threads)
+            self._probabilities(batch.to_numpy(), self._threads)
             for batch in self.encoder.encode(rows).collect_batches(chunk_size=_BATCH_ROWS)
         ]
         return np.concatenate(parts) if parts else np.empty(0)
@@ -121,8 +123,14 @@ class Bundle:
         if not rows:
             return []
         matrix = np.array([self.encoder.encode_row(row) for row in rows], dtype=np.float64)
-        answers: list[float] = np.asarray(self._booster.predict(matrix, num_threads=1)).tolist()
+        answers: list[float] = self._probabilities(matrix, 1).tolist()
         return answers
+
+    def _probabilities(self, matrix: np.ndarray, threads: int) -> np.ndarray:
+        """Calibrated probabilities of encoded rows."""
+        import numpy as np
+
+        return calibrated(np.asarray(self._booster.predict(matrix, num_threads=threads)), self.calibrator)
 
     def percentile(self, probability: float) -> float:
         """Share of the training population that scores no higher, in percent."""
@@ -147,8 +155,24 @@ class Bundle:
         return found
 
 
+def calibrated(probabilities: np.ndarray, calibrator: calibration.Calibrator | None) -> np.ndarray:
+    """Probabilities of the trees, through the calibrator if there is one."""
+    return probabilities if calibrator is None else calibrator.apply(probabilities)
+
+
+def _calibrator(folder: Path, index: BundleIndex) -> calibration.Calibrator | None:
+    has_one = any(record.path == CALIBRATION_FILE for record in index.files)
+    return calibration.parse((folder / CALIBRATION_FILE).read_bytes()) if has_one else None
+
+
 def write(
-    folder: Path, *, model: str, encoder: features.Encoder, signature: Signature, golden: Sequence[GoldenRow]
+    folder: Path,
+    *,
+    model: str,
+    encoder: features.Encoder,
+    signature: Signature,
+    golden: Sequence[GoldenRow],
+    calibrator: calibration.Calibrator | None = None,
 ) -> str:
     """Write a bundle into a folder; return its digest."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +181,10 @@ def write(
     (folder / FEATURES_FILE).write_bytes(encoder.to_json())
     (folder / SIGNATURE_FILE).write_bytes(signature.model_dump_json().encode() + b"\n")
     (folder / GOLDEN_FILE).write_bytes(b"\n".join(lines) + b"\n")
-    names = (MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE)
+    names = [MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE]
+    if calibrator is not None:
+        (folder / CALIBRATION_FILE).write_bytes(calibrator.to_json())
+        names.append(CALIBRATION_FILE)
     index = BundleIndex(files=[record_file(folder, folder / name) for name in names])
     (folder / BUNDLE_FILE).write_bytes(canonical(index.model_dump(mode="json")) + b"\n")
     return sha256_file(folder / BUNDLE_FILE)
