@@ -431,13 +431,18 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, str], where: 
 
 
 def _raise_unknown(name: str, known: list[str], where: str) -> None:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not near:  # a right name in the wrong section
-        near = [candidate for candidate in known if candidate.rpartition(".")[2] == name.rpartition(".")[2]][:1]
+    misplaced = [candidate for candidate in known if _is_misplaced(name, candidate)]
+    near = difflib.get_close_matches(name, misplaced or known, n=1, cutoff=0.0 if misplaced else 0.5)
     hint = f"Did you mean `{near[0]}`? " if near else ""
     raise SettingsError(
         f"Unknown setting `{name}`", detail=f"Found in {where}.", hint=hint + "`vehins config show` lists all settings."
     )
+
+
+def _is_misplaced(name: str, candidate: str) -> bool:
+    """Whether a name is a right one in the wrong section."""
+    same_key = candidate.rpartition(".")[2] == name.rpartition(".")[2]
+    return same_key or name.endswith("_" + candidate.removeprefix(PREFIX))
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
