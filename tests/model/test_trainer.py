@@ -114,3 +114,12 @@ def test_without_a_promise_it_bends():
     steps = np.diff(scores, axis=0)
     assert (steps > 0.01).any()
     assert (steps < -0.01).any()
+
+
+def test_a_direction_gives_the_same_bytes_with_any_number_of_threads():
+    encoder, rows = encoded(4_000, schema=monotone(1))
+    texts = {
+        trainer.model_text(trainer.fit(rows[:3_000], rows[3_000:], encoder, SETTINGS, threads, silent).booster)
+        for threads in (1, 2, 3)
+    }
+    assert len(texts) == 1

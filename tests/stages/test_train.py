@@ -185,11 +185,12 @@ def test_a_change_of_an_interaction_trains_again(vehins):
 
 
 def test_a_search_records_its_trials_and_its_best_settings_make_the_same_model(finished):
-    finished("train", "--tune", "0.05")
+    told = finished("train", "--tune", "0.05").err
     made = manifest("TrainedModel")
     tuned, trials = made["result"]["tuning"], folders("TrainedModel")[-1] / "trials.jsonl"
     lines = [json.loads(line) for line in trials.read_text().splitlines()]
     assert len(lines) == tuned["trials"] >= 1
+    assert f"{tuned['trials']} trials on 3 folds of the train side" in told
     assert lines[tuned["best"]]["parameters"] == tuned["parameters"]
     assert next(record["rows"] for record in made["files"] if record["path"] == "trials.jsonl") == len(lines)
     assert {name: made["result"]["parameters"][name] for name in tuned["parameters"]} == tuned["parameters"]
