@@ -219,6 +219,14 @@ def test_more_seeds_after_a_search_search_no_more(finished):
     assert len(list((WORKSPACE / "tuning").iterdir())) == 1
 
 
+def test_the_chain_takes_a_search_and_reuses_what_it_made(finished):
+    words = ("--tune", "0.02", "--set", "gate.mode=not-worse", "--set", "gate.margin=0.2")
+    assert finished.run(*words).statuses["train"] == "ran"
+    assert finished.run(*words).statuses["train"] == "reused"
+    planned = finished("pipeline", "plan", "--json", *words).json["stages"]
+    assert {stage["action"] for stage in planned} == {"reuse"}
+
+
 def test_a_search_without_its_library_says_what_to_install(finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     error = finished("train", "--tune", "1", "--json", code=3).error
