@@ -1,9 +1,11 @@
-"""`python -m benchmarks [chain] [startup] [growth] [scores]`: measure, and print; by default the first two.
+"""`python -m benchmarks [BENCHMARK ...]`: measure, and print; by default `chain` and `startup`.
 
 - chain: `vehins pipeline run` beside a plain script that trains the same LightGBM; then a run that reuses all.
 - startup: `vehins --help` beside the `--help` of a bare Typer application.
 - growth: 11.5 million synthetic customers beside 381,109: seconds per row, and the peak memory of each stage.
 - scores: `vehins predict` of 11.5 million synthetic customers, in several forms: seconds per row, and peak memory.
+- quality: vehins beside scikit-learn, XGBoost and CatBoost on real customers; these need `pip install --group bench`.
+- resampling: the same model on balanced rows, measured on real customers as they are.
 
 The rows of `chain` are those of the Parquet file of `--file`, else 381,109 synthetic customers.
 """
@@ -108,13 +110,34 @@ def _stages(rows: int, workspace: Path) -> dict[str, measure.Cost]:
     }
 
 
+def quality(_: int, folder: Path, file: Path | None) -> None:
+    """How good the model is, beside those of other libraries."""
+    from benchmarks.quality import quality as compare
+
+    compare(folder, file)
+
+
+def resampling(_: int, folder: Path, file: Path | None) -> None:
+    """What it does to a model when its training rows are balanced."""
+    from benchmarks.resampling import resampling as compare
+
+    compare(folder, file)
+
+
 def main() -> None:
     """Run the benchmarks that were asked for."""
-    known = {"chain": chain, "startup": startup, "growth": growth, "scores": scores}
+    known = {
+        "chain": chain,
+        "startup": startup,
+        "growth": growth,
+        "scores": scores,
+        "quality": quality,
+        "resampling": resampling,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", nargs="*", choices=[*known, []], help="which ones")
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each command (default 5)")
-    parser.add_argument("--file", type=Path, help="Parquet file of customers for `chain`")
+    parser.add_argument("--file", type=Path, help="Parquet file of customers for all but `growth`")
     arguments = parser.parse_args()
     for name in arguments.benchmark or ["chain", "startup"]:
         print(f"--- {name} ---", flush=True)

@@ -17,8 +17,15 @@ from vehins.artifacts.manifest import KINDS, json_schema
 from vehins.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-WRITTEN = ["README.md", "CONTRIBUTING.md", "docs/how-it-works.md", "docs/doctor.md", "docs/credentials.md"]
-WRITTEN += ["docs/using-the-model.md"]
+WRITTEN = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/how-it-works.md",
+    "docs/training.md",
+    "docs/using-the-model.md",
+    "docs/doctor.md",
+    "docs/credentials.md",
+]
 
 
 def _generator():

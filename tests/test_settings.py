@@ -139,6 +139,8 @@ SAMPLES = {
     "s3.region": ("eu-central-1", "eu-central-1"),
     "s3.path_style": ("true", True),
     "s3.checksums": ("none", "none"),
+    "train.calibrate": ("never", "never"),
+    "train.tune_rows": ("2000", 2000),
     "mongodb.reader": ("bson", "bson"),
     "redshift.unload_to": ("s3://b/p", "s3://b/p"),
     "redshift.iam_role": ("arn:aws:iam::123456789012:role/r", "arn:aws:iam::123456789012:role/r"),

@@ -92,7 +92,7 @@ class ValidateSettings(Section):
 
 
 class TrainSettings(Section):
-    """LightGBM's settings; the names are LightGBM's own."""
+    """How the model is trained; what LightGBM has a name for is called so."""
 
     learning_rate: float = Field(0.05, gt=0, le=1, description="Shrinkage of each tree.")
     num_leaves: int = Field(31, ge=2, le=4096, description="Leaves per tree.")
@@ -112,6 +112,14 @@ class TrainSettings(Section):
         250_000, ge=1_000, description="Customers of the valid side that are watched for early stopping, at most."
     )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in training.")
+    seeds: int = Field(1, ge=1, le=100, description="Fits, from that seed on, whose mean is the model.")
+    calibrate: Literal["auto", "never"] = Field(
+        "auto", description="`auto`: add a calibrator where it helps on the valid side."
+    )
+    tune_minutes: float = Field(
+        0.0, ge=0, le=10_080, description="Minutes of search for better settings of LightGBM; needs the extra `tune`."
+    )
+    tune_rows: int = Field(250_000, ge=1_000, description="Customers of the train side that the search uses, at most.")
     baseline_rows: int = Field(50_000, ge=1_000, description="Customers the baseline is fitted on, at most.")
 
 
@@ -439,15 +447,20 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, str], where: 
 
 
 def _raise_unknown(name: str, known: list[str], where: str) -> None:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    if not near:  # a right name in the wrong section
-        near = [candidate for candidate in known if candidate.rpartition(".")[2] == name.rpartition(".")[2]][:1]
+    misplaced = [candidate for candidate in known if _is_misplaced(name, candidate)]
+    near = difflib.get_close_matches(name, misplaced or known, n=1, cutoff=0.0 if misplaced else 0.5)
     hint = f"Did you mean `{near[0]}`? " if near else ""
     # Below a password stands what somebody took for one: `source_password = {"..." = 1}`.
     name = next((f"{secret}.{MASK}" for secret in _SECRETS if name.startswith(f"{secret}.")), name)
     raise SettingsError(
         f"Unknown setting `{name}`", detail=f"Found in {where}.", hint=hint + "`vehins config show` lists all settings."
     )
+
+
+def _is_misplaced(name: str, candidate: str) -> bool:
+    """Whether a name is a right one in the wrong section."""
+    same_key = candidate.rpartition(".")[2] == name.rpartition(".")[2]
+    return same_key or name.endswith("_" + candidate.removeprefix(PREFIX))
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:

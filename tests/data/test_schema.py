@@ -94,8 +94,21 @@ def test_travels_as_json(load):
 
 
 def test_every_change_changes_its_digest(load):
-    digests = {load(text).digest for text in (GOOD, changed("minimum = 18", "minimum = 17"), GOOD + "unit = 'x'\n")}
-    assert len(digests) == 3
+    others = [
+        changed("minimum = 18", "minimum = 17"),
+        changed("minimum = 18", "minimum = 18\nmonotone = 1"),
+        GOOD + "unit = 'x'\n",
+        interaction("ratio", "age", "premium"),
+        interaction("ratio", "premium", "age"),
+    ]
+    assert len({load(text).digest for text in (GOOD, *others)}) == 6
+
+
+def test_interactions_are_no_columns(load):
+    table = load(interaction("ratio", "premium", "age"))
+    assert list(table.features) == list(load(GOOD).features)
+    assert table.interactions["made"].columns == ["premium", "age"]
+    assert not table.interactions["made"].is_category
 
 
 def test_a_byte_order_mark_does_no_harm(load):
@@ -112,6 +125,10 @@ def test_packaged_schemas_load(name):
 def test_the_packaged_schema_is_that_of_the_public_data():
     table = schema.load("vehicle-insurance")
     assert (table.key, table.target, len(table.features)) == ("id", "Response", 10)
+
+
+def interaction(kind: str, first: str, second: str, name: str = "made") -> str:
+    return f'{GOOD}\n[interactions."{name}"]\nkind = "{kind}"\ncolumns = ["{first}", "{second}"]\n'
 
 
 CONTRADICTIONS = {
@@ -151,6 +168,24 @@ CONTRADICTIONS = {
     "nullable target": (GOOD + "nullable = true\n", "columns.answer", "the target cannot be nullable"),
     "positive feature": (changed('["f", "m"]', '["f", "m"]\npositive = "f"'), "columns.gender", "only the target"),
     "blank around a value": (changed('["f", "m"]', '["f", " m"]'), "the whole schema", "`strip` drops its blanks"),
+    "monotone category": (changed('dtype = "bool"', 'dtype = "bool"\nmonotone = 1'), "columns.member", "an amount"),
+    "monotone key": (changed(KEY, KEY + "monotone = 1\n"), "columns.id", "only a feature"),
+    "interaction of one": (interaction("product", "age", "age"), "the whole schema", "needs two different columns"),
+    "interaction of none": (interaction("product", "age", "aeg"), "the whole schema", "`aeg`, which is no feature"),
+    "interaction of a key": (interaction("ratio", "age", "id"), "the whole schema", "`id`, which is no feature"),
+    "interaction of the target": (interaction("cross", "gender", "answer"), "the whole schema", "is no feature"),
+    "cross of an amount": (interaction("cross", "gender", "age"), "the whole schema", "two categories, and `age`"),
+    "ratio of a category": (interaction("ratio", "age", "region"), "the whole schema", "two amounts, and `region`"),
+    "interaction named like a column": (
+        interaction("ratio", "age", "premium", name="remark"),
+        "the whole schema",
+        "`remark` has the name of a column",
+    ),
+    "interaction of a monotone column": (
+        interaction("ratio", "age", "premium").replace("minimum = 18", "minimum = 18\nmonotone = 1"),
+        "the whole schema",
+        "`age` is monotone, and could not be",
+    ),
     "value that means missing": (changed('["f", "m"]', '["f", ""]'), "the whole schema", "`null_values` has it"),
 }
 
@@ -188,6 +223,13 @@ SLIPS = {
     "columns is a number": ('name = "t"\ncolumns = 5', "columns"),
     "columns is a list": ('name = "t"\ncolumns = ["a", "b"]', "columns"),
     "one column": (f'name = "t"\n{TARGET}', "columns"),
+    "unknown direction": (changed("minimum = 18", "minimum = 18\nmonotone = 2"), "columns.age.monotone"),
+    "unknown interaction": (interaction("sum", "age", "premium"), "interactions.made.kind"),
+    "interaction of three": (
+        interaction("ratio", "age", "premium").replace('"premium"]', '"premium", "age"]'),
+        "interactions.made.columns",
+    ),
+    "reserved name of an interaction": (interaction("ratio", "age", "premium", name="__label__"), "interactions"),
     "no name": (changed('name = "customers"', ""), "name"),
     "text for a version": (changed('name = "customers"', 'name = "customers"\nversion = "1"'), "version"),
     "reserved name": (GOOD + '[columns.__side__]\ndtype = "int"\n', "columns"),

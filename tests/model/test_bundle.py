@@ -16,7 +16,16 @@ from vehins.data import statistics
 from vehins.data.schema import TableSchema
 from vehins.errors import BundleRefusedError
 from vehins.model import bundle, features
-from vehins.model.bundle import BUNDLE_FILE, FEATURES_FILE, GOLDEN_FILE, MODEL_FILE, SIGNATURE_FILE, Bundle
+from vehins.model.bundle import (
+    BUNDLE_FILE,
+    CALIBRATION_FILE,
+    FEATURES_FILE,
+    GOLDEN_FILE,
+    MODEL_FILE,
+    SIGNATURE_FILE,
+    Bundle,
+)
+from vehins.model.calibration import Calibrator
 
 SCHEMA = TableSchema.model_validate(
     {
@@ -60,7 +69,8 @@ def trained():
 def written(trained, folder, *, golden: list[dict] | None = None, **more) -> str:
     booster, encoder = trained
     rows = [*customers(5).to_dicts(), dict.fromkeys(SCHEMA.features)]
-    answers = booster.predict(np.array([encoder.encode_row(row) for row in rows]), num_threads=1)
+    matrix = np.array([encoder.encode_row(row) for row in rows])
+    answers = bundle.calibrated(booster.predict(matrix, num_threads=1), more.get("calibrator"))
     known = [bundle.GoldenRow(row=row, probability=p) for row, p in zip(rows, answers, strict=True)]
     return bundle.write(
         folder,
@@ -97,9 +107,9 @@ def refused(folder) -> BundleRefusedError:
     return caught.value
 
 
-def seal_again(folder) -> None:
+def seal_again(folder, *names: str) -> None:
     """Write an index that fits the files as they are now."""
-    index = bundle.BundleIndex(files=[record_file(folder, folder / name) for name in FILES])
+    index = bundle.BundleIndex(files=[record_file(folder, folder / name) for name in names or FILES])
     (folder / BUNDLE_FILE).write_text(index.model_dump_json())
 
 
@@ -377,6 +387,52 @@ def test_lightgbm_keeps_off_stdout(folder, capfd, thread):
         with ThreadPoolExecutor(1) as pool:
             pool.submit(work).result()
     assert capfd.readouterr().out == ""
+
+
+# --- Calibrated -------------------------------------------------------------------------------------------------------
+
+CURVE = Calibrator(method="isotonic", given=[0.0, 0.1, 0.6, 1.0], meant=[0.0, 0.3, 0.35, 1.0])
+
+
+@pytest.fixture
+def curved(trained, tmp_path):
+    """A bundle with a calibrator."""
+    folder = tmp_path / "curved"
+    written(trained, folder, calibrator=CURVE)
+    return folder
+
+
+def test_a_calibrator_is_applied_wherever_it_predicts(curved, whole):
+    loaded, plain = Bundle(curved, 1), Bundle(whole, 1)
+    rows = customers(300)
+    bulk = loaded.predict(rows.lazy())
+    assert bulk.tolist() == loaded.predict_rows(rows.to_dicts())
+    assert bulk.tolist() == CURVE.apply(plain.predict(rows.lazy())).tolist()
+    assert bulk.tolist() != plain.predict(rows.lazy()).tolist()
+    assert CALIBRATION_FILE in [record.path for record in bundle.files(curved)]
+
+
+def test_a_bundle_without_a_calibrator_has_no_file_of_one(whole):
+    assert not (whole / CALIBRATION_FILE).exists()
+    assert Bundle(whole, 1).calibrator is None
+
+
+def test_a_calibrator_that_is_left_out_of_the_index_is_noticed_by_the_golden_rows(curved):
+    seal_again(curved)
+    assert refused(curved).detail.startswith("Golden row 1 must give")
+
+
+@pytest.mark.parametrize("damage", [flipped, lambda data: data[:-1], lambda _: b""])
+def test_a_damaged_calibrator_is_refused_before_anything_is_parsed(curved, unparsed, damage):
+    path = curved / CALIBRATION_FILE
+    path.write_bytes(damage(path.read_bytes()))
+    assert refused(curved).detail.startswith(f"{CALIBRATION_FILE} ")
+
+
+def test_a_calibrator_that_cannot_be_is_refused(curved):
+    (curved / CALIBRATION_FILE).write_text('{"method":"isotonic","given":[0.0,1.0],"meant":[1.0,0.0]}')
+    seal_again(curved, *FILES, CALIBRATION_FILE)
+    assert "rises from 0 to 1" in refused(curved).detail
 
 
 @pytest.mark.parametrize("name", [FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE])

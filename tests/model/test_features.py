@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from vehins.data.conform import polars_type
 from vehins.data.schema import TableSchema
 from vehins.model import features
-from vehins.model.features import CategoryFeature, Encoder, NumberFeature
+from vehins.model.features import CategoryFeature, CombinedFeature, CrossFeature, Encoder, Feature, NumberFeature
 
 INF, NAN = float("inf"), float("nan")
 SCHEMA = TableSchema.model_validate(
@@ -29,9 +29,16 @@ SCHEMA = TableSchema.model_validate(
             "note": {"dtype": "string", "role": "ignored"},
             "y": {"dtype": "int", "role": "target", "values": [0, 1], "positive": 1},
         },
+        "interactions": {
+            "premium per year": {"kind": "ratio", "columns": ["premium", "age"]},
+            "premium years": {"kind": "product", "columns": ["age", "premium"]},
+            "region of city": {"kind": "cross", "columns": ["city", "region"]},
+            "city of member": {"kind": "cross", "columns": ["member", "city"]},
+        },
     }
 )
 NAMES = list(SCHEMA.features)
+MADE = list(SCHEMA.interactions)
 TYPES = {name: polars_type(column.dtype) for name, column in SCHEMA.features.items()}
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(["", "\x00", "a\x00b", "é", "true", "1"])
@@ -55,14 +62,18 @@ def column(name: str, values: list) -> pl.LazyFrame:
 
 
 def fitted(name: str, values: list) -> NumberFeature | CategoryFeature:
-    encoder = features.fit(column(name, values), SCHEMA)
+    return learnt(name, [{name: value} for value in values])
+
+
+def learnt(name: str, rows: list[dict]) -> Feature:
+    encoder = features.fit(frame(rows).lazy(), SCHEMA)
     return next(feature for feature in encoder.features if feature.name == name)
 
 
 def assert_paths_agree(encoder: Encoder, rows: list[dict]) -> None:
     bulk = encoder.matrix(frame(rows).lazy())
     single = np.array([encoder.encode_row(row) for row in rows], dtype=np.float64)
-    assert bulk.shape == single.shape == (len(rows), len(NAMES))
+    assert bulk.shape == single.shape == (len(rows), len(NAMES) + len(MADE))
     same_bits = bulk.view(np.uint64) == single.view(np.uint64)
     assert (same_bits | (np.isnan(bulk) & np.isnan(single))).all()
 
@@ -74,6 +85,10 @@ def assert_paths_agree(encoder: Encoder, rows: list[dict]) -> None:
 @example(train=[{"premium": 2.0**24}], rows=[{"premium": 0.1}, {"premium": 1e308}, {"premium": INF}])
 @example(train=[{"age": 2**24 + 1}], rows=[{"age": 2**24 + 1}, {"age": 2**63 - 1}, {"age": -(2**63)}])
 @example(train=[{"city": "a\x00b"}, {"city": ""}], rows=[{"city": "a"}, {"city": ""}, {"city": None}])
+@example(train=[{"age": 3, "premium": 1.0}], rows=[{"age": 0, "premium": 1.0}, {"age": 0, "premium": 0.0}])
+@example(train=[{"age": 2**62, "premium": 1e308}], rows=[{"age": 2**63 - 1, "premium": -1e308}, {"age": -7}])
+@example(train=[{"age": 1, "premium": 5e-324}], rows=[{"age": -1, "premium": 0.0}, {"age": 3, "premium": 5e-324}])
+@example(train=[{"city": "1", "region": 11}], rows=[{"city": "11", "region": 1}, {"city": "1", "region": 11}])
 def test_both_paths_give_the_same_bits(train, rows):
     """Fitted on rows as hostile as those that it then encodes."""
     encoder = features.fit(frame(train).lazy(), SCHEMA)
@@ -87,15 +102,20 @@ def test_what_lightgbm_gets_is_narrow_and_in_order(train, rows):
     """Anything that is not numeric ends the process in LightGBM."""
     encoder = features.fit(frame(train).lazy(), SCHEMA)
     encoded = encoder.encode(frame(rows).lazy()).collect()
-    assert encoded.columns == encoder.names == NAMES
+    assert encoded.columns == encoder.names == NAMES + MADE
     assert set(encoded.dtypes) <= {pl.UInt8, pl.UInt16, pl.UInt32, pl.Float32, pl.Float64}
-    assert encoder.categories == ["region", "city", "member"]
+    assert encoder.categories == ["region", "city", "member", "region of city", "city of member"]
+    assert list(encoder.vocabulary_sizes) == encoder.categories
     assert encoded.select(encoder.categories).null_count().sum_horizontal().item() == 0
 
 
 def test_a_lost_column_counts_as_missing():
     encoder = features.fit(frame([{"age": 1, "city": "a", "member": True}]).lazy(), SCHEMA)
-    assert str(encoder.encode_row({})) == str(encoder.encode_row(dict.fromkeys(NAMES))) == "[nan, nan, 0.0, 0.0, 0.0]"
+    assert (
+        str(encoder.encode_row({}))
+        == str(encoder.encode_row(dict.fromkeys(NAMES)))
+        == str([*[math.nan] * 2, *[0.0] * 3, *[math.nan] * 2, *[0.0] * 2])
+    )
 
 
 # --- Numbers ----------------------------------------------------------------------------------------------------------
@@ -179,6 +199,48 @@ def test_the_order_of_the_train_side_does_not_matter():
     assert features.fit(frame(rows).lazy(), SCHEMA) == features.fit(frame(rows[::-1]).lazy(), SCHEMA)
 
 
+# --- Interactions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_ratio_and_a_product_are_moved_to_the_edges_of_the_train_side():
+    rows = [{"premium": 100.0, "age": 50}, {"premium": 30.0, "age": 10}, {"premium": 1.0, "age": 0}, {"age": 5}]
+    ratio, product = learnt("premium per year", rows), learnt("premium years", rows)
+    assert isinstance(ratio, CombinedFeature)
+    assert (ratio.minimum, ratio.maximum) == (2.0, 3.0)
+    assert (product.minimum, product.maximum) == (0.0, 5000.0)
+    asked = [{"premium": 25.0, "age": 10}, {"premium": 1.0, "age": 1}, {"premium": 9.0, "age": 1}]
+    assert [ratio.encode_row(row) for row in asked] == [2.5, 2.0, 3.0]
+    assert [product.encode_row(row) for row in asked] == [250.0, 1.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    "row", [{}, {"premium": 1.0}, {"age": 1}, {"premium": NAN, "age": 1}, {"premium": 1.0, "age": 0}]
+)
+def test_what_is_divided_by_zero_or_by_nothing_is_missing(row):
+    assert math.isnan(learnt("premium per year", [{"premium": 1.0, "age": 2}]).encode_row(row))
+
+
+def test_a_pair_has_a_code_when_it_was_seen():
+    rows = [{"city": "a", "region": 1}, {"city": "b", "region": 2}, {"city": "a", "region": None}, {"region": 3}]
+    cross = learnt("region of city", rows)
+    assert isinstance(cross, CrossFeature)
+    assert cross.vocabulary == [("a", "1"), ("b", "2")]
+    asked = [("a", 1), ("b", 2), ("a", 2), ("a", None), (None, 1), ("c", 9)]
+    assert [cross.encode_row({"city": city, "region": region}) for city, region in asked] == [1, 2, 0, 0, 0, 0]
+
+
+def test_pairs_that_read_alike_are_told_apart():
+    rows = [{"city": "1", "region": 11}, {"city": "11", "region": 1}, {"city": "2:1", "region": 1}]
+    cross = learnt("region of city", rows)
+    assert sorted(cross.encode_row(row) for row in rows) == [1, 2, 3]
+
+
+def test_a_monotone_column_says_so():
+    columns = {**SCHEMA.model_dump()["columns"], "age": {"dtype": "int", "monotone": -1}}
+    table = TableSchema.model_validate({"name": "t", "columns": columns})
+    assert features.fit(frame([{"age": 1}]).lazy(), table).monotone == [-1, 0, 0, 0, 0]
+
+
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
@@ -189,3 +251,12 @@ def test_it_travels_as_json(train):
     again = features.parse(encoder.to_json())
     assert again == encoder
     assert again.to_json() == encoder.to_json()
+
+
+def test_an_encoder_of_the_first_version_is_read():
+    """It knew neither monotone columns nor interactions."""
+    text = (
+        b'{"features":[{"dtype":"float32","kind":"number","maximum":85.0,"minimum":20.0,"name":"age"},'
+        b'{"dtype":"uint8","kind":"category","name":"city","vocabulary":["a","b"]}]}'
+    )
+    assert features.parse(text).encode_row({"age": 99, "city": "b"}) == [85.0, 2.0]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vehins.artifacts import runs
 from vehins.artifacts.manifest import KINDS, AnyManifest, InputRecord
-from vehins.artifacts.workspace import ARTIFACTS, CACHE, DAMAGED, DRAFTS, RUNS, Artifact, Workspace
+from vehins.artifacts.workspace import ARTIFACTS, CACHE, DAMAGED, DRAFTS, RUNS, TUNING, Artifact, Workspace
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ def find(workspace: Workspace, keep_runs: int, pinned: Collection[str], live_bun
     """List what can go.
 
     Kept is what the newest ``keep_runs`` runs made or reused, what has an id in ``pinned``, the newest artifact of each
-    kind, and all that any of these was made from. Copies of bundles are kept when their digest is in ``live_bundles``.
+    kind, and all that any of these was made from. Copies of bundles are kept when their digest is in ``live_bundles``;
+    of the searches for settings, the trials of the latest are kept.
     """
     artifacts = {a.manifest.id: a for kind in KINDS.values() for a in workspace.artifacts(kind)}
     reached = _reached(artifacts, _roots(workspace, keep_runs) | set(pinned))
@@ -42,7 +43,17 @@ def find(workspace: Workspace, keep_runs: int, pinned: Collection[str], live_bun
             for folder in _folders(workspace.root / CACHE)
             if folder.name not in live_bundles
         ),
+        *(_garbage(folder, "trials of an earlier search for settings") for folder in _earlier_searches(workspace)),
     ]
+
+
+def _earlier_searches(workspace: Workspace) -> list[Path]:
+    """All searches but the latest, which may go on."""
+
+    def last_trial(folder: Path) -> float:
+        return max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
+
+    return sorted(_folders(workspace.root / TUNING), key=last_trial)[:-1]
 
 
 def _roots(workspace: Workspace, keep_runs: int) -> set[str]:

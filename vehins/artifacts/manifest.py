@@ -173,17 +173,54 @@ class Baseline(Record):
     valid_log_loss: float
 
 
+class TriedCalibrator(Record):
+    """A calibrator, judged on valid rows that it was not fitted on."""
+
+    method: Literal["sigmoid", "isotonic"]
+    ece: float = Field(description="Expected calibration error with it.")
+    gain: float = Field(description="By how much it lowers the mean log loss.")
+    gain_low: float = Field(description="One-sided lower confidence bound of that.")
+
+
+class Calibration(Record):
+    """Whether the model's probabilities mean what they say, and what was done about it."""
+
+    method: Literal["none", "sigmoid", "isotonic"] = Field(description="The calibrator that the bundle has.")
+    valid_ece: float = Field(description="Expected calibration error of the trees on the watched valid rows, 20 bins.")
+    tried: list[TriedCalibrator]
+
+
+class Tuning(Record):
+    """A search for better settings, on folds of the train side; its trials are in trials.jsonl."""
+
+    library: str
+    trials: int
+    pruned: int = Field(description="Trials that were given up after some folds.")
+    seconds: float
+    folds: int
+    rows: int = Field(description="Train rows that were searched on.")
+    best: int = Field(description="Number of the best trial; trial 0 has the settings as they were.")
+    log_loss: float = Field(description="Mean log loss of the best trial over the folds.")
+    first_log_loss: float = Field(description="That of trial 0.")
+    parameters: dict[str, float | int] = Field(
+        description="Settings of the best trial; the model was fitted with them."
+    )
+
+
 class TrainedModelResult(Record):
     """A model bundle and how it came about."""
 
     bundle: str = Field(description="Digest of the bundle.")
     trees: int
+    trees_by_seed: list[int] = Field(default_factory=list, description="Trees of each fit that was averaged.")
     rows: int = Field(description="Rows of the final fit: train and valid sides.")
     valid_auc: float = Field(description="AUC on the watched valid rows of the fit that chose the number of trees.")
     valid_log_loss: float
     parameters: dict[str, Any] = Field(description="Parameters given to LightGBM.")
     importance: dict[str, float] = Field(description="Share of the total gain, by feature.")
     baseline: Baseline
+    calibration: Calibration | None = None
+    tuning: Tuning | None = None
 
 
 class PushedModelResult(Record):

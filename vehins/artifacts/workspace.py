@@ -8,6 +8,7 @@ Layout::
     damaged/                        what was found damaged, kept for a look
     drafts/                         what is being made; left-overs of dead processes are swept away
     cache/                          copies of registered bundles, by digest
+    tuning/<search>/                trials of a search for settings that may go on
     lock, lock.json                 the writer's lock, and who holds it
 """
 
@@ -39,6 +40,7 @@ from vehins.errors import ArtifactDamagedError, NotFoundError, WorkspaceVersionE
 LAYOUT_VERSION = 1
 LAYOUT_FILE = "workspace.json"
 ARTIFACTS, RUNS, DAMAGED, DRAFTS, CACHE = "artifacts", "runs", "damaged", "drafts", "cache"
+TUNING = "tuning"
 
 M_co = TypeVar("M_co", bound=AnyManifest, covariant=True)
 M = TypeVar("M", bound=AnyManifest)

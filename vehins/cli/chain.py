@@ -13,8 +13,10 @@ from vehins.cli.command import (
     Query,
     RegistryUrl,
     SchemaFile,
+    Seeds,
     Since,
     Source,
+    Tune,
     command,
     command_line,
     take_interrupts,
@@ -38,6 +40,8 @@ def run(
     registry: RegistryUrl = None,
     model_name: ModelName = None,
     approve: Approve = None,
+    seeds: Seeds = None,
+    tune: Tune = None,
     force: Forced = None,
 ) -> None:
     """Run all stages, from customer rows to a registered model; what has not changed is reused."""
@@ -52,6 +56,8 @@ def run(
         registry=registry,
         model_name=model_name,
         gate__approve=approve,
+        train__seeds=seeds,
+        train__tune_minutes=tune,
     )
     forced = _stages(force)
     take_interrupts()
@@ -69,6 +75,8 @@ def plan(
     registry: RegistryUrl = None,
     model_name: ModelName = None,
     approve: Approve = None,
+    seeds: Seeds = None,
+    tune: Tune = None,
     force: Forced = None,
 ) -> None:
     """Tell what `run` would run or reuse, and why, without doing it."""
@@ -82,6 +90,8 @@ def plan(
         registry=registry,
         model_name=model_name,
         gate__approve=approve,
+        train__seeds=seeds,
+        train__tune_minutes=tune,
     )
     planned = make_plan(settings, _stages(force))
     call.terminal.table(("Stage", "Action", "Why"), [(p.stage, p.action, p.reason) for p in planned])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vehins.artifacts.evaluation import EvaluationResult
-from vehins.artifacts.manifest import Anomaly, Evaluation, PushedModel, Validation
+from vehins.artifacts.manifest import Anomaly, Evaluation, PushedModel, TrainedModel, Validation
 from vehins.cli.command import program
 from vehins.cli.terminal import STYLES, Terminal, make_table, plain
 from vehins.data.parts import QUARANTINE_FILE
@@ -27,6 +27,7 @@ def show_stage(terminal: Terminal, report: Report) -> None:
         if record.manifest:
             terminal.out(record.manifest)
     _anomalies(terminal, report)
+    _search(terminal, report)
     _judgement(terminal, report)
     _version(terminal, report)
     _end(terminal, report)
@@ -47,6 +48,7 @@ def show_chain(terminal: Terminal, report: Report, settings: Settings, command: 
         ]
         terminal.console.print(make_table(("Stage", "Status", "Seconds", "Artifact"), rows))
     _anomalies(terminal, report)
+    _search(terminal, report)
     _judgement(terminal, report)
     _version(terminal, report)
     if report.error is None:
@@ -74,6 +76,16 @@ def _anomalies(terminal: Terminal, report: Report) -> None:
 
 def _example(anomaly: Anomaly) -> str:
     return f"{anomaly.examples[0].value} at {anomaly.examples[0].key}" if anomaly.examples else "-"
+
+
+def _search(terminal: Terminal, report: Report) -> None:
+    """What a search for settings has brought."""
+    found = report.manifest(TrainedModel)
+    if found is None or found.result.tuning is None:
+        return
+    tuned = found.result.tuning
+    losses = f"log loss {tuned.first_log_loss:.5f} as it was, {tuned.log_loss:.5f} at best"
+    terminal.say(f"Search    {tuned.trials:,} trials on {tuned.folds} folds of the train side: {losses}")
 
 
 def _judgement(terminal: Terminal, report: Report) -> None:

@@ -15,8 +15,10 @@ from vehins.cli.command import (
     Query,
     RegistryUrl,
     SchemaFile,
+    Seeds,
     Since,
     Source,
+    Tune,
     command,
     command_line,
     take_interrupts,
@@ -60,9 +62,11 @@ def transform(call: Call, input_manifest: InputManifest = None, force: Force = F
     _run(call, "transform", input_manifest, force)
 
 
-def train(call: Call, input_manifest: InputManifest = None, force: Force = False) -> None:
+def train(
+    call: Call, input_manifest: InputManifest = None, seeds: Seeds = None, tune: Tune = None, force: Force = False
+) -> None:
     """Fit LightGBM and write the model bundle."""
-    _run(call, "train", input_manifest, force)
+    _run(call, "train", input_manifest, force, train__seeds=seeds, train__tune_minutes=tune)
 
 
 def evaluate(

@@ -41,6 +41,9 @@ class Column(Record):
     positive: Scalar | None = Field(default=None, description="For the target: the value that counts as yes.")
     unit: str | None = None
     slice: bool = Field(default=False, description="Whether the evaluation looks at its values one by one.")
+    monotone: Literal[-1, 1] | None = Field(
+        default=None, description="For an amount: the probability never falls (1) or never rises (-1) with it."
+    )
     path: str | None = Field(
         default=None, min_length=1, description="Where a document keeps it (`vehicle.age`); by default its name."
     )
@@ -59,6 +62,8 @@ class Column(Record):
             raise ValueError(f"a {self.dtype} has no minimum or maximum; list its `values`")
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("the minimum is above the maximum")
+        if self.monotone is not None and (self.role != "feature" or self.is_category):
+            raise ValueError("only a feature that is an amount can be `monotone`")
         self._check_values(self.values or [])
         if self.slice and self.role != "feature":
             raise ValueError("only a feature can be a `slice`")
@@ -98,6 +103,20 @@ def _is(value: Scalar, dtype: Dtype) -> bool:
     return fits and isinstance(value, kinds[dtype]) and (dtype == "bool") == isinstance(value, bool)
 
 
+class Interaction(Record):
+    """A feature that is made of two columns: each pair of two categories, or an amount of two amounts."""
+
+    model_config = ConfigDict(strict=True)
+
+    kind: Literal["cross", "product", "ratio"]
+    columns: list[str] = Field(min_length=2, max_length=2, description="For a ratio: the amount and its divisor.")
+
+    @property
+    def is_category(self) -> bool:
+        """Whether its values are names."""
+        return self.kind == "cross"
+
+
 def _name_is_usable(columns: Any) -> Any:
     if not isinstance(columns, dict):
         return columns  # pydantic says what is wrong
@@ -118,6 +137,9 @@ class TableSchema(Record):
     null_values: list[str] = Field(default_factory=lambda: [""], description="Texts that stand for a missing value.")
     strip: bool = Field(default=True, description="Whether blanks around a text are dropped.")
     columns: Annotated[dict[str, Column], BeforeValidator(_name_is_usable)] = Field(min_length=2)
+    interactions: Annotated[dict[str, Interaction], BeforeValidator(_name_is_usable)] = Field(
+        default_factory=dict, description="Features that are made of two columns, by name."
+    )
 
     @model_validator(mode="after")
     def _has_its_roles(self) -> Self:
@@ -142,6 +164,27 @@ class TableSchema(Record):
                     raise ValueError(f"{text!r} in the `values` of `{name}` is never seen: `null_values` has it")
         return self
 
+    @model_validator(mode="after")
+    def _interactions_can_be_made(self) -> Self:
+        for name, interaction in self.interactions.items():
+            if name in self.columns:
+                raise ValueError(f"the interaction `{name}` has the name of a column")
+            self._check_interaction(name, interaction)
+        return self
+
+    def _check_interaction(self, name: str, interaction: Interaction) -> None:
+        first, second = interaction.columns
+        if first == second:
+            raise ValueError(f"the interaction `{name}` needs two different columns")
+        for column in interaction.columns:
+            if column not in self.features:
+                raise ValueError(f"the interaction `{name}` is made of `{column}`, which is no feature")
+            if self.features[column].is_category != interaction.is_category:
+                needed = "categories" if interaction.is_category else "amounts"
+                raise ValueError(f"a {interaction.kind} is made of two {needed}, and `{column}` is none")
+            if self.features[column].monotone is not None:
+                raise ValueError(f"`{column}` is monotone, and could not be through the interaction `{name}`")
+
     @cached_property
     def missing_texts(self) -> list[str]:
         """Texts that stand for a missing value, as they look once blanks are dropped."""
@@ -157,7 +200,7 @@ class TableSchema(Record):
 
     @cached_property
     def features(self) -> dict[str, Column]:
-        """The columns that a model sees, in order."""
+        """The columns that a model is given, in order; it also sees what the `interactions` make of them."""
         return {name: self.columns[name] for name in self._named("feature")}
 
     @cached_property
@@ -173,7 +216,7 @@ class TableSchema(Record):
     @property
     def digest(self) -> str:
         """Digest of everything in it, the order of the columns included."""
-        return digest([list(self.columns), self.model_dump(mode="json")])
+        return digest([list(self.columns), list(self.interactions), self.model_dump(mode="json")])
 
     def to_json(self) -> bytes:
         """The schema as an artifact carries it, its columns in their order."""

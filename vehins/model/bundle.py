@@ -2,9 +2,9 @@
 
 Files: ``model.txt`` (LightGBM's text form), ``features.json`` (the encoder), ``signature.json`` (the columns it
 takes, the cutoff, the scores of the training population), ``golden.jsonl`` (a few rows and the probabilities they
-must give), ``statistics.json`` (what the training rows looked like; an older bundle has none) and ``bundle.json``
-(sizes and hashes of the others; its own hash is the bundle's digest). There is no pickle in it, and a bundle that
-answers its golden rows differently is refused.
+must give), ``calibration.json`` (the calibrator, if it has one), ``statistics.json`` (what the training rows looked
+like; an older bundle has none) and ``bundle.json`` (sizes and hashes of the others; its own hash is the bundle's
+digest). There is no pickle in it, and a bundle that answers its golden rows differently is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vehins.data.schema import Scalar, TableSchema
 from vehins.data.statistics import Statistics
 from vehins.data.statistics import parse as parse_statistics
 from vehins.errors import BundleRefusedError
-from vehins.model import features
+from vehins.model import calibration, features
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE = "model.txt", "features.json", "signature.json", "golden.jsonl"
-STATISTICS_FILE = "statistics.json"
+CALIBRATION_FILE, STATISTICS_FILE = "calibration.json", "statistics.json"
 # Golden rows are predicted by the same code on the same numbers: more than rounding is another model.
 GOLDEN_TOLERANCE = 1e-9
 _BATCH_ROWS = 250_000
@@ -94,6 +94,7 @@ class Bundle:
         try:
             self.encoder = features.parse((folder / FEATURES_FILE).read_bytes())
             self.signature = Signature.model_validate_json((folder / SIGNATURE_FILE).read_bytes())
+            self.calibrator = _calibrator(folder, self.index)
             golden = [GoldenRow.model_validate_json(line) for line in (folder / GOLDEN_FILE).read_bytes().splitlines()]
         except ValidationError as error:
             raise _refused(folder, _first(error)) from None
@@ -118,7 +119,7 @@ class Bundle:
         import numpy as np
 
         parts = [
-            self._booster.predict(batch.to_numpy(), num_threads=self._threads)
+            self._probabilities(batch.to_numpy(), self._threads)
             for batch in self.encoder.encode(rows).collect_batches(chunk_size=_BATCH_ROWS)
         ]
         return np.concatenate(parts) if parts else np.empty(0)
@@ -130,7 +131,7 @@ class Bundle:
         if not rows:
             return []
         matrix = np.array([self.encoder.encode_row(row) for row in rows], dtype=np.float64)
-        answers: list[float] = np.asarray(self._booster.predict(matrix, num_threads=1)).tolist()
+        answers: list[float] = self._probabilities(matrix, 1).tolist()
         return answers
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
@@ -140,6 +141,12 @@ class Bundle:
         if not len(matrix):
             return np.empty((0, len(self.encoder.features) + 1))
         return np.asarray(self._booster.predict(matrix, pred_contrib=True, num_threads=self._threads))
+
+    def _probabilities(self, matrix: np.ndarray, threads: int) -> np.ndarray:
+        """Calibrated probabilities of encoded rows."""
+        import numpy as np
+
+        return calibrated(np.asarray(self._booster.predict(matrix, num_threads=threads)), self.calibrator)
 
     def percentile(self, probability: float) -> float:
         """Share of the training population that scores no higher, in percent."""
@@ -164,6 +171,16 @@ class Bundle:
         return found
 
 
+def calibrated(probabilities: np.ndarray, calibrator: calibration.Calibrator | None) -> np.ndarray:
+    """Probabilities of the trees, through the calibrator if there is one."""
+    return probabilities if calibrator is None else calibrator.apply(probabilities)
+
+
+def _calibrator(folder: Path, index: BundleIndex) -> calibration.Calibrator | None:
+    has_one = any(record.path == CALIBRATION_FILE for record in index.files)
+    return calibration.parse((folder / CALIBRATION_FILE).read_bytes()) if has_one else None
+
+
 def write(
     folder: Path,
     *,
@@ -172,6 +189,7 @@ def write(
     signature: Signature,
     golden: Sequence[GoldenRow],
     statistics: Statistics | None = None,
+    calibrator: calibration.Calibrator | None = None,
 ) -> str:
     """Write a bundle into a folder; return its digest."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,6 +202,9 @@ def write(
     if statistics is not None:
         (folder / STATISTICS_FILE).write_bytes(statistics.model_dump_json().encode() + b"\n")
         names.append(STATISTICS_FILE)
+    if calibrator is not None:
+        (folder / CALIBRATION_FILE).write_bytes(calibrator.to_json())
+        names.append(CALIBRATION_FILE)
     index = BundleIndex(files=[record_file(folder, folder / name) for name in names])
     (folder / BUNDLE_FILE).write_bytes(canonical(index.model_dump(mode="json")) + b"\n")
     return sha256_file(folder / BUNDLE_FILE)

@@ -3,7 +3,8 @@
 An encoder is fitted on the train side and written as JSON. It has a bulk path (polars) and a one-row path (plain
 Python) that give bit-equal numbers. What was never seen in training has a defined place: a category that is missing or
 new is code 0, a missing number is NaN, and a number outside the range of the train side is moved to its edge (which no
-tree can tell from where it was, as no split lies out there).
+tree can tell from where it was, as no split lies out there). The interactions of the schema are features as well:
+each is made of the values of two columns, on both paths.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Mapping
 from ctypes import c_float
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,72 +24,190 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+Row = Mapping[str, Scalar | None]
 UNKNOWN = 0
 # A float32 tells every integer up to here from the next.
 _EXACT_IN_FLOAT32 = 2**24
 
 
-class NumberFeature(Record):
-    """A column of amounts."""
+class _Amount(Record):
+    """A feature that is a number, moved into the range of the train side."""
 
-    kind: Literal["number"] = "number"
+    is_category: ClassVar[bool] = False
     name: str
     minimum: float = Field(description="Least value on the train side.")
     maximum: float = Field(description="Greatest value on the train side.")
     dtype: Literal["float32", "float64"]
 
-    def expression(self) -> pl.Expr:
-        """The bulk path."""
+    def _narrowed(self, value: pl.Expr) -> pl.Expr:
+        """The bulk path, from float64 on."""
         import polars as pl
 
-        value = pl.col(self.name).cast(pl.Float64).fill_null(math.nan).clip(self.minimum, self.maximum)
-        return value.cast(pl.Float32 if self.dtype == "float32" else pl.Float64)
+        return value.clip(self.minimum, self.maximum).cast(pl.Float32 if self.dtype == "float32" else pl.Float64)
 
-    def encode(self, value: Scalar | None) -> float:
-        """The one-row path."""
-        number = math.nan if value is None else _as_float(value)
+    def _narrow(self, number: float) -> float:
+        """The one-row path, from float64 on."""
         number = self.minimum if number < self.minimum else self.maximum if number > self.maximum else number
         return c_float(number).value if self.dtype == "float32" else number
 
 
-def _as_float(value: Scalar) -> float:
+class NumberFeature(_Amount):
+    """A column of amounts."""
+
+    kind: Literal["number"] = "number"
+    monotone: Literal[-1, 0, 1] = Field(
+        default=0, description="Whether the probability must not fall (1) or not rise (-1) with it."
+    )
+
+    def expression(self) -> pl.Expr:
+        """The bulk path."""
+        return self._narrowed(_float(self.name))
+
+    def encode(self, value: Scalar | None) -> float:
+        """The one-row path, for the value of the column."""
+        return self._narrow(_as_float(value))
+
+    def encode_row(self, row: Row) -> float:
+        """The one-row path."""
+        return self.encode(row.get(self.name))
+
+
+class CombinedFeature(_Amount):
+    """The product or the ratio of two columns of amounts; what is divided by zero is missing."""
+
+    kind: Literal["product", "ratio"]
+    columns: tuple[str, str]
+
+    def expression(self) -> pl.Expr:
+        """The bulk path."""
+        return self._narrowed(_combined(self.kind, *self.columns))
+
+    def encode_row(self, row: Row) -> float:
+        """The one-row path."""
+        first, second = (_as_float(row.get(name)) for name in self.columns)
+        if self.kind == "product":
+            return self._narrow(first * second)
+        return self._narrow(math.nan if second == 0 else first / second)
+
+
+def _float(name: str) -> pl.Expr:
+    import polars as pl
+
+    return pl.col(name).cast(pl.Float64).fill_null(math.nan)
+
+
+def _combined(kind: Literal["product", "ratio"], first: str, second: str) -> pl.Expr:
+    import polars as pl
+
+    if kind == "product":
+        return _float(first) * _float(second)
+    return pl.when(_float(second) != 0).then(_float(first) / _float(second)).otherwise(math.nan)
+
+
+def _as_float(value: Scalar | None) -> float:
     try:
-        return float(value)
+        return math.nan if value is None else float(value)
     except OverflowError:  # an int beyond all floats
         return math.inf if isinstance(value, int) and value > 0 else -math.inf
 
 
-class CategoryFeature(Record):
-    """A column of names; code 0 stands for a missing or unknown one."""
+class _Codes(Record):
+    """A feature that is the number of a name; code 0 stands for a missing or unknown one."""
 
-    kind: Literal["category"] = "category"
+    is_category: ClassVar[bool] = True
     name: str
-    vocabulary: list[str] = Field(description="Values on the train side; the first has code 1.")
     dtype: Literal["uint8", "uint16", "uint32"]
+
+    @property
+    def texts(self) -> list[str]:
+        """The names, each as one text; the first has code 1."""
+        raise NotImplementedError
 
     @cached_property
     def _codes(self) -> dict[str, float]:
-        return {value: float(code) for code, value in enumerate(self.vocabulary, 1)}
+        return {text: float(code) for code, text in enumerate(self.texts, 1)}
+
+    def _coded(self, text: pl.Expr) -> pl.Expr:
+        """The bulk path, from the text on."""
+        import polars as pl
+
+        types = {"uint8": pl.UInt8, "uint16": pl.UInt16, "uint32": pl.UInt32}
+        code = text.cast(pl.Enum(self.texts), strict=False).to_physical()
+        return (code.cast(pl.UInt32) + 1).fill_null(UNKNOWN).cast(types[self.dtype])
+
+    def _code(self, text: str | None) -> float:
+        """The one-row path, from the text on."""
+        return float(UNKNOWN) if text is None else self._codes.get(text, float(UNKNOWN))
+
+
+class CategoryFeature(_Codes):
+    """A column of names."""
+
+    kind: Literal["category"] = "category"
+    vocabulary: list[str] = Field(description="Values on the train side; the first has code 1.")
+
+    @property
+    def texts(self) -> list[str]:
+        """The names; the first has code 1."""
+        return self.vocabulary
+
+    def expression(self) -> pl.Expr:
+        """The bulk path."""
+        return self._coded(_text(self.name))
+
+    def encode(self, value: Scalar | None) -> float:
+        """The one-row path, for the value of the column."""
+        return self._code(_as_text(value))
+
+    def encode_row(self, row: Row) -> float:
+        """The one-row path."""
+        return self.encode(row.get(self.name))
+
+
+class CrossFeature(_Codes):
+    """The pairs of names in two columns; where one is missing, the pair is."""
+
+    kind: Literal["cross"] = "cross"
+    columns: tuple[str, str]
+    vocabulary: list[tuple[str, str]] = Field(description="Pairs on the train side; the first has code 1.")
+
+    @property
+    def texts(self) -> list[str]:
+        """The pairs, each as one text."""
+        return [_pair(*pair) for pair in self.vocabulary]
 
     def expression(self) -> pl.Expr:
         """The bulk path."""
         import polars as pl
 
-        types = {"uint8": pl.UInt8, "uint16": pl.UInt16, "uint32": pl.UInt32}
-        code = pl.col(self.name).cast(pl.String).cast(pl.Enum(self.vocabulary), strict=False).to_physical()
-        return (code.cast(pl.UInt32) + 1).fill_null(UNKNOWN).cast(types[self.dtype])
+        first, second = map(_text, self.columns)
+        return self._coded(pl.concat_str(first.str.len_chars().cast(pl.String), pl.lit(":"), first, second))
 
-    def encode(self, value: Scalar | None) -> float:
+    def encode_row(self, row: Row) -> float:
         """The one-row path."""
-        return float(UNKNOWN) if value is None else self._codes.get(_as_text(value), float(UNKNOWN))
+        first, second = (_as_text(row.get(name)) for name in self.columns)
+        return self._code(None if first is None or second is None else _pair(first, second))
 
 
-def _as_text(value: Scalar) -> str:
+def _text(name: str) -> pl.Expr:
+    import polars as pl
+
+    return pl.col(name).cast(pl.String)
+
+
+def _as_text(value: Scalar | None) -> str | None:
     """A category as polars casts it to text."""
+    if value is None:
+        return None
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-Feature = Annotated[NumberFeature | CategoryFeature, Field(discriminator="kind")]
+def _pair(first: str, second: str) -> str:
+    """Two texts as one that no other two give: the length of the first says where it ends."""
+    return f"{len(first)}:{first}{second}"
+
+
+Feature = Annotated[NumberFeature | CombinedFeature | CategoryFeature | CrossFeature, Field(discriminator="kind")]
 
 
 class Encoder(Record):
@@ -104,7 +223,17 @@ class Encoder(Record):
     @property
     def categories(self) -> list[str]:
         """Names of the categorical features."""
-        return [feature.name for feature in self.features if feature.kind == "category"]
+        return [feature.name for feature in self.features if feature.is_category]
+
+    @property
+    def vocabulary_sizes(self) -> dict[str, int]:
+        """How many names each categorical feature knows."""
+        return {f.name: len(f.vocabulary) for f in self.features if f.kind in {"category", "cross"}}
+
+    @property
+    def monotone(self) -> list[int]:
+        """For each feature whether the probability must not fall (1) or not rise (-1) with it, or may do both (0)."""
+        return [feature.monotone if feature.kind == "number" else 0 for feature in self.features]
 
     def encode(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The bulk path: a frame of narrow numbers, with the features as columns."""
@@ -120,9 +249,9 @@ class Encoder(Record):
 
         return self.encode(rows).cast(pl.Float64).collect().to_numpy()
 
-    def encode_row(self, row: Mapping[str, Scalar | None]) -> list[float]:
+    def encode_row(self, row: Row) -> list[float]:
         """The one-row path: the numbers of one customer. A column that the row lacks counts as missing."""
-        return [feature.encode(row.get(feature.name)) for feature in self.features]
+        return [feature.encode_row(row) for feature in self.features]
 
     def to_json(self) -> bytes:
         """The encoder as a bundle carries it."""
@@ -135,42 +264,68 @@ def parse(data: bytes) -> Encoder:
 
 
 def fit(train: pl.LazyFrame, schema: TableSchema) -> Encoder:
-    """Learn vocabularies and ranges from the rows of the train side, in one streaming pass."""
+    """Learn vocabularies and ranges from the rows of the train side, in one streaming pass.
+
+    The features are the columns in their order, then the interactions in theirs.
+    """
     import polars as pl
 
-    numbers = {name: _finite(name) for name, column in schema.features.items() if not column.is_category}
-    categories = [name for name, column in schema.features.items() if column.is_category]
+    amounts, names = _amounts(schema), _names(schema)
     ranges = train.select(
-        *(value.min().alias(f"min:{name}") for name, value in numbers.items()),
-        *(value.max().alias(f"max:{name}") for name, value in numbers.items()),
+        *(value.min().alias(f"min:{name}") for name, value in amounts.items()),
+        *(value.max().alias(f"max:{name}") for name, value in amounts.items()),
         pl.len().alias("rows"),
     )
-    vocabularies = [train.select(pl.col(name).cast(pl.String).unique()) for name in categories]
-    bounds, *values = pl.collect_all([ranges, *vocabularies], engine="streaming")
+    vocabularies = [train.select(map(_text, columns)).unique().drop_nulls() for columns in names.values()]
+    bounds, *words = pl.collect_all([ranges, *vocabularies], engine="streaming")
     found = bounds.row(0, named=True)
-    words = {name: sorted(frame.to_series().drop_nulls()) for name, frame in zip(categories, values, strict=True)}
-    features: dict[str, Feature] = {name: _category(name, words[name]) for name in categories}
-    features |= {name: _number(name, found[f"min:{name}"], found[f"max:{name}"]) for name in numbers}
-    return Encoder(features=[features[name] for name in schema.features])
+    features: dict[str, Feature] = {
+        name: _number(name, schema, found[f"min:{name}"], found[f"max:{name}"]) for name in amounts
+    }
+    features |= {name: _category(name, schema, sorted(frame.rows())) for name, frame in zip(names, words, strict=True)}
+    return Encoder(features=[features[name] for name in (*schema.features, *schema.interactions)])
 
 
-def _finite(name: str) -> pl.Expr:
+def _amounts(schema: TableSchema) -> dict[str, pl.Expr]:
+    """The features that are numbers: their finite values."""
+    columns = {name: _float(name) for name, column in schema.features.items() if not column.is_category}
+    made = {name: _combined(i.kind, *i.columns) for name, i in schema.interactions.items() if i.kind != "cross"}
+    return {name: _finite(value) for name, value in {**columns, **made}.items()}
+
+
+def _finite(value: pl.Expr) -> pl.Expr:
     import polars as pl
 
-    value = pl.col(name).cast(pl.Float64)
     return pl.when(value.is_finite()).then(value)
 
 
-def _category(name: str, vocabulary: list[str]) -> CategoryFeature:
+def _names(schema: TableSchema) -> dict[str, list[str]]:
+    """The features that are categories: the columns that their names come from."""
+    columns = {name: [name] for name, column in schema.features.items() if column.is_category}
+    return columns | {name: i.columns for name, i in schema.interactions.items() if i.kind == "cross"}
+
+
+def _category(name: str, schema: TableSchema, words: list[tuple[str, ...]]) -> CategoryFeature | CrossFeature:
     dtype: Literal["uint8", "uint16", "uint32"] = "uint32"
-    if len(vocabulary) < 2**8:
+    if len(words) < 2**8:
         dtype = "uint8"
-    elif len(vocabulary) < 2**16:
+    elif len(words) < 2**16:
         dtype = "uint16"
-    return CategoryFeature(name=name, vocabulary=vocabulary, dtype=dtype)
+    if name in schema.features:
+        return CategoryFeature(name=name, vocabulary=[word for (word,) in words], dtype=dtype)
+    first, second = schema.interactions[name].columns
+    return CrossFeature(name=name, columns=(first, second), vocabulary=[(a, b) for a, b in words], dtype=dtype)
 
 
-def _number(name: str, minimum: float | None, maximum: float | None) -> NumberFeature:
+def _number(
+    name: str, schema: TableSchema, minimum: float | None, maximum: float | None
+) -> NumberFeature | CombinedFeature:
     low, high = minimum or 0.0, maximum or 0.0  # a column that is missing throughout
     exact = max(abs(low), abs(high)) <= _EXACT_IN_FLOAT32
-    return NumberFeature(name=name, minimum=low, maximum=high, dtype="float32" if exact else "float64")
+    dtype: Literal["float32", "float64"] = "float32" if exact else "float64"
+    if name in schema.features:
+        monotone = schema.features[name].monotone or 0
+        return NumberFeature(name=name, minimum=low, maximum=high, dtype=dtype, monotone=monotone)
+    made = schema.interactions[name]
+    first, second = made.columns
+    return CombinedFeature(name=name, kind=made.kind, columns=(first, second), minimum=low, maximum=high, dtype=dtype)

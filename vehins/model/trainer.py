@@ -1,14 +1,19 @@
-"""Fit LightGBM on encoded rows: early stopping on the valid side, then a refit on train and valid together."""
+"""Fit LightGBM on encoded rows: early stopping on the valid side, then a refit on train and valid together.
+
+With several seeds that is done for each, and the mean of the fits is the model.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vehins.artifacts.manifest import Baseline
 from vehins.errors import DataError
+from vehins.model.averaging import average
 from vehins.model.bundle import import_lightgbm
 from vehins.model.features import Encoder
 from vehins.model.metrics import auc, log_loss
@@ -21,22 +26,22 @@ if TYPE_CHECKING:
 
 LABEL = "__label__"
 _NARROW = ("UInt8", "UInt16", "UInt32", "Float32", "Float64")
-OnTree = Callable[[int, float | None], None]
+OnTree = Callable[[str, int, float | None], None]
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model, and how good the fit was that chose its number of trees."""
+    """A fitted model, and how good the fits were that chose its numbers of trees."""
 
     booster: Booster
-    trees: int
-    valid_auc: float
-    valid_log_loss: float
-    parameters: dict[str, Any]
+    """On the train and valid sides; the mean of one fit for each seed."""
+    trees: list[int]
+    """How many each seed has."""
     labels: np.ndarray
     """Of the watched rows of the valid side."""
     probabilities: np.ndarray
-    """Of the watched rows, by the fit on the train side alone."""
+    """Of the watched rows, by the fits on the train side alone."""
+    parameters: dict[str, Any]
 
 
 def fit(
@@ -47,44 +52,57 @@ def fit(
     threads: int,
     on_tree: OnTree,
 ) -> Fit:
-    """Fit on encoded rows with a ``__label__`` column.
+    """Fit on encoded rows with a ``__label__`` column, once for each seed, and average.
 
-    ``on_tree`` is called after every tree with the number of trees and, while the number is being searched for, the log
-    loss of the valid side.
+    ``on_tree`` is called after every tree with what is being done, the number of trees and, while that number is being
+    searched for, the log loss of the valid side.
     """
     import numpy as np
 
-    watched = thinned(valid, settings.watched_rows)
-    chosen = _search(train, watched, encoder, settings, threads, on_tree)
-    trees = chosen.best_iteration
-    scores: np.ndarray = np.asarray(chosen.predict(_inputs(watched), num_threads=threads))
-    labels = watched[LABEL].to_numpy()
-    parameters = _parameters(settings, threads)
-    everything = _dataset(train.vstack(valid), encoder, parameters)
-    callbacks = [lambda env: on_tree(env.iteration + 1, None)]
-    booster = import_lightgbm().train(parameters, everything, num_boost_round=trees, callbacks=callbacks)
+    watched, everything = thinned(valid, settings.watched_rows), train.vstack(valid)
+    raw, trees, boosters = np.zeros(watched.height), [], []
+    for number, seeded in enumerate(_seeded(settings), 1):
+        which = f"fit {number} of {settings.seeds}, " if settings.seeds > 1 else ""
+        chosen = search(train, watched, encoder, seeded, threads, partial(on_tree, which))
+        raw += np.asarray(chosen.predict(_inputs(watched), num_threads=threads, raw_score=True))
+        trees.append(chosen.best_iteration)
+        which += "refitting on train and valid, "
+        boosters.append(_refit(everything, encoder, seeded, threads, trees[-1], partial(on_tree, which)))
     return Fit(
-        booster=booster,
+        booster=averaged(boosters),
         trees=trees,
-        valid_auc=auc(labels, scores),
-        valid_log_loss=log_loss(labels, scores),
-        parameters={**parameters, "num_threads": None},
-        labels=labels,
-        probabilities=scores,
+        labels=watched[LABEL].to_numpy(),
+        probabilities=1 / (1 + np.exp(-raw / settings.seeds)),
+        parameters={**_parameters(settings, encoder, threads), "num_threads": None},
     )
 
 
-def _search(
+def _seeded(settings: TrainSettings) -> list[TrainSettings]:
+    """The settings of each fit: they differ by the seed."""
+    seeds = [(settings.seed + number) % 2**31 for number in range(settings.seeds)]
+    return [settings.model_copy(update={"seed": seed}) for seed in seeds]
+
+
+def averaged(boosters: Sequence[Booster]) -> Booster:
+    """One booster whose raw score is the mean of theirs."""
+    if len(boosters) == 1:
+        return boosters[0]
+    text = average([booster.model_to_string() for booster in boosters])
+    booster: Booster = import_lightgbm().Booster(model_str=text)
+    return booster
+
+
+def search(
     train: pl.DataFrame,
     watched: pl.DataFrame,
     encoder: Encoder,
     settings: TrainSettings,
     threads: int,
-    on_tree: OnTree,
+    on_tree: Callable[[int, float | None], None],
 ) -> Booster:
-    """Add trees until the watched rows stop improving."""
+    """Add trees until the watched rows stop improving; ``best_score`` and ``best_iteration`` tell what they reached."""
     lightgbm = import_lightgbm()
-    parameters = _parameters(settings, threads)
+    parameters = _parameters(settings, encoder, threads)
     fitted = _dataset(train, encoder, parameters)
     judge = lightgbm.Dataset(_inputs(watched), watched[LABEL].to_numpy(), reference=fitted)
     stop = lightgbm.early_stopping(settings.early_stopping_rounds, verbose=False, min_delta=settings.min_improvement)
@@ -98,11 +116,41 @@ def _search(
     return booster
 
 
-def _parameters(settings: TrainSettings, threads: int) -> dict[str, Any]:
-    ours = {"max_rounds", "early_stopping_rounds", "min_improvement", "watched_rows", "baseline_rows"}
-    chosen = settings.model_dump(exclude=ours)
+def _refit(
+    everything: pl.DataFrame,
+    encoder: Encoder,
+    settings: TrainSettings,
+    threads: int,
+    trees: int,
+    on_tree: Callable[[int, None], None],
+) -> Booster:
+    parameters = _parameters(settings, encoder, threads)
+    dataset = _dataset(everything, encoder, parameters)
+    callbacks = [lambda env: on_tree(env.iteration + 1, None)]
+    booster: Booster = import_lightgbm().train(parameters, dataset, num_boost_round=trees, callbacks=callbacks)
+    return booster
+
+
+# Settings of ours; the others go to LightGBM under their own names.
+_OURS = {
+    "max_rounds",
+    "early_stopping_rounds",
+    "min_improvement",
+    "watched_rows",
+    "baseline_rows",
+    "seeds",
+    "calibrate",
+    "tune_minutes",
+    "tune_rows",
+}
+
+
+def _parameters(settings: TrainSettings, encoder: Encoder, threads: int) -> dict[str, Any]:
+    directions = encoder.monotone
+    constraints = {"monotone_constraints": directions, "monotone_constraints_method": "intermediate"}
     return {
-        **chosen,
+        **settings.model_dump(exclude=_OURS),
+        **(constraints if any(directions) else {}),
         "objective": "binary",
         "metric": "binary_logloss",
         "num_threads": threads,

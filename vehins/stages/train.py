@@ -2,95 +2,160 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
-from vehins.artifacts.manifest import Dataset, FeatureSet, TrainedModel, TrainedModelResult, Validation
+from vehins.artifacts import fingerprint
+from vehins.artifacts.manifest import Dataset, FeatureSet, TrainedModel, TrainedModelResult, Tuning, Validation, digest
+from vehins.artifacts.workspace import TUNING
 from vehins.data import parts, statistics
 from vehins.data.split import SIDE, TRAIN, VALID
-from vehins.model import bundle, features, profit, trainer
-from vehins.model.metrics import rank
+from vehins.model import bundle, calibration, features, profit, trainer, tuning
+from vehins.model.metrics import auc, log_loss, rank
 from vehins.stages.stage import Context, Outcome, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     import numpy as np
     import polars as pl
 
     from vehins.data.schema import TableSchema
+    from vehins.settings import TrainSettings
 
-BUNDLE = "bundle"
+BUNDLE, TRIALS_FILE = "bundle", "trials.jsonl"
 _GOLDEN_ROWS = 20
 _QUANTILES = 1_000
 # Enough rows to know a thousandth of the population's scores, however many there are.
 _SCORED_ROWS = 100_000
+_LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
+# What shapes no trial: a search goes on when one of these has changed.
+_AFTER_THE_SEARCH = {"tune_minutes", "seeds", "calibrate", "watched_rows", "baseline_rows"}
 
 
 def work(ctx: Context) -> Outcome:
-    """Fit, then write the bundle."""
-    import numpy as np
+    """Search for settings if that is wanted, fit, then write the bundle."""
     import polars as pl
 
     source = ctx.input(FeatureSet)
-    settings, threads = ctx.settings.train, ctx.settings.thread_count
+    threads = ctx.settings.thread_count
     encoder = features.parse(source.path("features.json").read_bytes())
     train, valid = (pl.read_parquet(source.path(f"{side}.parquet")) for side in (TRAIN, VALID))
+    settings, tuned = _tuned(ctx, train, encoder)
     fit = trainer.fit(train, valid, encoder, settings, threads, _on_tree(ctx))
+    ctx.progress("measuring the calibration")
+    calibrator, measured = calibration.choose(fit.labels, fit.probabilities, settings.calibrate)
     ctx.progress("fitting the baseline")
     baseline = trainer.baseline(train, valid, encoder, settings)
     ctx.progress("writing the bundle")
-    population = trainer.thinned(pl.concat([train, valid]), _SCORED_ROWS)
-    scores = np.asarray(fit.booster.predict(population.drop(trainer.LABEL), num_threads=threads))
-    digest = _write_bundle(ctx, fit, encoder, scores)
+    population = trainer.thinned(pl.concat([train, valid]), _SCORED_ROWS).drop(trainer.LABEL)
+    bundle_digest = _Writer(ctx, fit, encoder, calibrator).write(population)
     result = TrainedModelResult(
-        bundle=digest,
-        trees=fit.trees,
+        bundle=bundle_digest,
+        trees=sum(fit.trees),
+        trees_by_seed=fit.trees,
         rows=train.height + valid.height,
-        valid_auc=fit.valid_auc,
-        valid_log_loss=fit.valid_log_loss,
+        valid_auc=auc(fit.labels, fit.probabilities),
+        valid_log_loss=log_loss(fit.labels, fit.probabilities),
         parameters=fit.parameters,
         importance=trainer.importance(fit.booster, encoder),
         baseline=baseline,
+        calibration=measured,
+        tuning=tuned,
     )
-    return Outcome(result, digest)
+    return Outcome(result, bundle_digest, {TRIALS_FILE: tuned.trials} if tuned else {})
 
 
-def _on_tree(ctx: Context) -> Callable[[int, float | None], None]:
-    def on_tree(trees: int, log_loss: float | None) -> None:
+def _on_tree(ctx: Context) -> Callable[[str, int, float | None], None]:
+    def on_tree(doing: str, trees: int, log_loss: float | None) -> None:
         if log_loss is None:
-            ctx.progress(f"refitting on train and valid, tree {trees}")
+            ctx.progress(f"{doing}tree {trees}")
         else:
-            ctx.progress(f"tree {trees}, valid log loss {log_loss:.5f}", trees, ctx.settings.train.max_rounds)
+            ctx.progress(f"{doing}tree {trees}, valid log loss {log_loss:.5f}", trees, ctx.settings.train.max_rounds)
 
     return on_tree
 
 
-def _write_bundle(ctx: Context, fit: trainer.Fit, encoder: features.Encoder, scores: np.ndarray) -> str:
-    import numpy as np
-    import polars as pl
-
-    booster = fit.booster
-    clean = parts.clean_rows(ctx.input(Dataset), ctx.input(Validation))
-    schema = parts.schema_of(ctx.input(Dataset))
-    percentiles = np.quantile(scores, np.linspace(0, 1, _QUANTILES), method="inverted_cdf")
-    rows = _golden_rows(ctx, schema)
-    matrix = np.array([encoder.encode_row(row) for row in rows], dtype=np.float64)
-    answers = np.asarray(booster.predict(matrix, num_threads=1)).tolist()
-    return bundle.write(
-        ctx.folder / BUNDLE,
-        model=trainer.model_text(booster),
-        encoder=encoder,
-        signature=bundle.Signature(table=schema, cutoff=_cutoff(ctx, fit), percentiles=percentiles.tolist()),
-        golden=[bundle.GoldenRow(row=row, probability=p) for row, p in zip(rows, answers, strict=True)],
-        statistics=statistics.describe(clean.filter(pl.col(SIDE).is_in([TRAIN, VALID])), schema),
-    )
+def _tuned(ctx: Context, train: pl.DataFrame, encoder: features.Encoder) -> tuple[TrainSettings, Tuning | None]:
+    """The settings to fit with, and how they were found when they were searched for."""
+    settings: TrainSettings = ctx.settings.train
+    place = ctx.settings.workspace / TUNING
+    if not settings.tune_minutes:
+        return settings, None
+    journal = tuning.Journal(place / _search_id(ctx) / TRIALS_FILE)
+    found = tuning.tune(train, encoder, settings, ctx.settings.thread_count, journal, ctx.progress)
+    shutil.copyfile(journal.path, ctx.folder / TRIALS_FILE)
+    return settings.model_copy(update=found.parameters), found
 
 
-def _cutoff(ctx: Context, fit: trainer.Fit) -> float:
-    """The cutoff that pays best on valid rows, by the fit that has not seen them."""
-    found = ctx.input(Validation).manifest.result
-    ranked = rank(fit.labels, fit.probabilities, "probability")
-    return profit.choose_cutoff(ranked, ctx.settings.business, found.rows - found.quarantined_rows)
+def _search_id(ctx: Context) -> str:
+    """Digest of all that shapes a trial; a search with the same one goes on with the trials that are there."""
+    shapes = {
+        "features": ctx.input(FeatureSet).manifest.content,
+        "settings": ctx.settings.train.model_dump(mode="json", exclude=_AFTER_THE_SEARCH),
+        "source": fingerprint.source_digest(),
+        "libraries": fingerprint.library_versions((*_LIBRARIES, "optuna")),
+    }
+    return digest(shapes)[:16]
+
+
+def _tuner(ctx: Context) -> dict[str, Any]:
+    """The library that searches, when one does; without a search, its version is nobody's business."""
+    return fingerprint.library_versions(("optuna",)) if ctx.settings.train.tune_minutes else {}
+
+
+class _Writer:
+    """Writes the bundle of a fitted model."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        fit: trainer.Fit,
+        encoder: features.Encoder,
+        calibrator: calibration.Calibrator | None,
+    ) -> None:
+        self._ctx, self._fit, self._encoder, self._calibrator = ctx, fit, encoder, calibrator
+
+    def write(self, population: pl.DataFrame) -> str:
+        """Write it, with the scores of some encoded rows as percentiles; return its digest."""
+        import numpy as np
+        import polars as pl
+
+        schema = parts.schema_of(self._ctx.input(Dataset))
+        scores = self._probabilities(population.to_numpy(), self._ctx.settings.thread_count)
+        percentiles = np.quantile(scores, np.linspace(0, 1, _QUANTILES), method="inverted_cdf")
+        clean = parts.clean_rows(self._ctx.input(Dataset), self._ctx.input(Validation))
+        return bundle.write(
+            self._ctx.folder / BUNDLE,
+            model=trainer.model_text(self._fit.booster),
+            encoder=self._encoder,
+            signature=bundle.Signature(table=schema, cutoff=self._cutoff(), percentiles=percentiles.tolist()),
+            golden=self._golden(schema),
+            calibrator=self._calibrator,
+            statistics=statistics.describe(clean.filter(pl.col(SIDE).is_in([TRAIN, VALID])), schema),
+        )
+
+    def _cutoff(self) -> float:
+        """The cutoff that pays best on valid rows, by the fit that has not seen them."""
+        found = self._ctx.input(Validation).manifest.result
+        probabilities = bundle.calibrated(self._fit.probabilities, self._calibrator)
+        ranked = rank(self._fit.labels, probabilities, "probability")
+        return profit.choose_cutoff(ranked, self._ctx.settings.business, found.rows - found.quarantined_rows)
+
+    def _golden(self, schema: TableSchema) -> list[bundle.GoldenRow]:
+        import numpy as np
+
+        rows = _golden_rows(self._ctx, schema)
+        matrix = np.array([self._encoder.encode_row(row) for row in rows], dtype=np.float64)
+        answers = self._probabilities(matrix, 1).tolist()
+        return [bundle.GoldenRow(row=row, probability=p) for row, p in zip(rows, answers, strict=True)]
+
+    def _probabilities(self, matrix: np.ndarray, threads: int) -> np.ndarray:
+        import numpy as np
+
+        scores = np.asarray(self._fit.booster.predict(matrix, num_threads=threads))
+        return bundle.calibrated(scores, self._calibrator)
 
 
 def _golden_rows(ctx: Context, schema: TableSchema) -> list[dict[str, bool | int | float | str | None]]:
@@ -108,6 +173,7 @@ STAGE = Stage(
     needs=(FeatureSet, Validation, Dataset),
     work=work,
     reads=("train", "business"),
-    uses=("threads",),
-    libraries=("lightgbm", "numpy", "polars", "scikit-learn"),
+    uses=("threads", "workspace"),
+    libraries=_LIBRARIES,
+    outside=_tuner,
 )

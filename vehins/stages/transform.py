@@ -45,7 +45,7 @@ def work(ctx: Context) -> Outcome:
         _check_classes(side, counts[side], positives[side] or 0)
     result = FeatureSetResult(
         features=encoder.names,
-        categories={f.name: len(f.vocabulary) for f in encoder.features if f.kind == "category"},
+        categories=encoder.vocabulary_sizes,
         train_rows=counts[TRAIN],
         valid_rows=counts[VALID],
         train_positives=positives[TRAIN],
