@@ -5,10 +5,13 @@ import time
 
 import pytest
 from registry_processes import kill, point_many, publish, publish_many, start
+from registry_stores import is_s3
 
 from vehins.registry.registry import Registry
 
-ROUNDS = 20
+
+def rounds(store_url: str) -> range:
+    return range(6 if is_s3(store_url) else 20)
 
 
 @pytest.fixture
@@ -44,7 +47,7 @@ def test_killed_publishers_leave_only_whole_versions(registry, store, store_url,
     began = time.monotonic()
     publish(registry, tmp_path / "b", "before all")
     took = time.monotonic() - began
-    for number in range(ROUNDS):
+    for number in rounds(store_url):
         # The same label twice, so that a publisher also meets what was left of the bundle that it publishes itself.
         publisher = start(tmp_path, publish_many, store_url, tmp_path / f"b{number}", f"round {number // 2}")
         time.sleep(took * dice.uniform(0.2, 4))
@@ -67,7 +70,7 @@ def test_killed_movers_leave_a_complete_history(registry, store_url, tmp_path, d
     began = time.monotonic()
     seen = sum(registry.point("champion", number, reason="before all")[1] for number in (1, 2, 3))
     took = time.monotonic() - began
-    for number in range(ROUNDS):
+    for number in rounds(store_url):
         movers = [start(tmp_path, point_many, store_url, order) for order in ([1, 2, 3], [3, 2, 1])[: 1 + number % 2]]
         time.sleep(took * dice.uniform(0.1, 2))
         check_alias(registry)

@@ -110,4 +110,4 @@ def _registry(call: Call, url: str | None, name: str | None) -> tuple[Any, Any]:
     from vehins.registry.stores import open_store
 
     settings = call.settings(registry=url, model_name=name)
-    return settings, Registry(open_store(settings.registry_url), settings.model_name)
+    return settings, Registry(open_store(settings.registry_url, settings.s3, settings.remote), settings.model_name)

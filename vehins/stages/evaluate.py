@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 
 def _registry(ctx: Context) -> Registry:
-    return Registry(open_store(ctx.settings.registry_url), ctx.settings.model_name)
+    settings = ctx.settings
+    return Registry(open_store(settings.registry_url, settings.s3, settings.remote), settings.model_name)
 
 
 def _rival(ctx: Context, registry: Registry) -> tuple[ModelVersion | None, str | None]:
@@ -164,7 +165,7 @@ STAGE = Stage(
     needs=(TrainedModel, Validation, Dataset),
     work=work,
     reads=("evaluate", "gate"),
-    uses=("threads", "workspace", "registry", "model_name", "alias"),
+    uses=("threads", "workspace", "registry", "model_name", "alias", "s3", "remote"),
     libraries=("lightgbm", "numpy", "polars"),
     outside=outside,
     refusal=refusal,
