@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -167,3 +168,23 @@ def point_many(url: str, versions: list[int]) -> None:
 def fetch_one(url: str, version: int, folder: Path) -> bytes:
     """Fetch and read at once: what is fetched stays."""
     return (Registry(opened(url), "car").fetch(version, folder) / "model.txt").read_bytes()
+
+
+def push_and_promote(url: str, folder: Path, label: int, seconds: float) -> dict[str, Any]:
+    """Register bundles, some of which others register too, and promote each, for a while; give what was told."""
+    registry = Registry(opened(url), "car")
+    told: dict[str, Any] = {"versions": [], "moves": [], "conflicts": 0}
+    until = time.monotonic() + seconds
+    number = 0
+    while not told["versions"] or time.monotonic() < until:
+        number += 1
+        text = f"shared {number}" if number % 3 == 0 else f"{label} {number}"
+        version, new = publish(registry, folder / str(number), text)
+        told["versions"].append((version.version, version.bundle, new))
+        try:
+            move, moved = registry.point("champion", version.version, reason=f"{label} {number}")
+        except ConflictError:
+            told["conflicts"] += 1
+        else:
+            told["moves"] += [move.model_dump(mode="json")] if moved else []
+    return told

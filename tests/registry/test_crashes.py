@@ -4,10 +4,9 @@ import random
 import time
 
 import pytest
+from registry_checks import check_alias, check_versions
 from registry_processes import kill, point_many, publish, publish_many, start
 from registry_stores import is_s3
-
-from vehins.registry.registry import Registry
 
 
 def rounds(store_url: str) -> range:
@@ -17,30 +16,6 @@ def rounds(store_url: str) -> range:
 @pytest.fixture
 def dice():
     return random.Random(20261124)
-
-
-def check_versions(registry: Registry, folder) -> int:
-    """Every version that is listed can be fetched and verified."""
-    versions = registry.versions()
-    numbers = [version.version for version in versions]
-    assert numbers == sorted(set(numbers))
-    assert len({version.bundle for version in versions}) == len(versions)
-    for version in versions:
-        registry.fetch(version, folder / str(version.version))
-    return len(versions)
-
-
-def check_alias(registry: Registry) -> int:
-    """The alias points to a whole version, and its history tells every move in order."""
-    before = registry.alias("champion")
-    moves = registry.history("champion")
-    assert [move.sequence for move in moves] == list(range(1, len(moves) + 1))
-    assert [move.previous for move in moves] == [None, *(move.version for move in moves)][: len(moves)]
-    assert len({move.token for move in moves}) == len(moves)
-    if before is not None:
-        assert moves[before.sequence - 1] == before
-        assert registry.resolve("champion") is not None
-    return len(moves)
 
 
 def test_killed_publishers_leave_only_whole_versions(registry, store, store_url, tmp_path, dice):

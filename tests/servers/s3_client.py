@@ -13,7 +13,7 @@ from vehins.settings import RemoteSettings, S3Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
-REGION = "eu-central-1"
+REGION = "us-east-1"  # that of a bucket without a location, which every server knows
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,6 @@ class S3Server:
         return S3Settings(endpoint_url=self.endpoint, path_style=True)
 
     def client(self) -> Any:
-        """A client that makes buckets without a location, which not every server knows."""
         return _client(self)
 
     def at(self, endpoint: str) -> S3Server:
@@ -56,7 +55,7 @@ def _client(server: S3Server) -> Any:
     from botocore.config import Config
 
     config = Config(s3={"addressing_style": "path"})
-    session = boto3.session.Session(server.user, server.password, region_name="us-east-1")
+    session = boto3.session.Session(server.user, server.password, region_name=REGION)
     return session.client("s3", endpoint_url=server.endpoint, config=config)
 
 

@@ -77,7 +77,7 @@ class Registry:
 
     def find(self, bundle: str) -> ModelVersion | None:
         """The newest version that was made from a bundle of this digest."""
-        return next((version for version in reversed(self.versions()) if version.bundle == bundle), None)
+        return self._find(bundle, set())
 
     def alias(self, alias: str) -> AliasMove | None:
         """The last move of an alias, which tells where it points; None when it points nowhere."""
@@ -135,11 +135,12 @@ class Registry:
             lineage=dict(lineage),
             token=new_token(),
         )
-        found = self.find(bundle)
+        others: set[int] = set()
+        found = self._find(bundle, others)
         if found is not None:
             return found, False
         self._check_source(folder, draft.files)
-        return self._register(draft, folder)
+        return self._register(draft, folder, others)
 
     def point(
         self, alias: str, version: int, *, reason: str, instead_of: frozenset[int | None] | None = None
@@ -187,16 +188,28 @@ class Registry:
                 names.setdefault(int(found[1]), set()).add(found[2])
         return names
 
-    def _register(self, draft: ModelVersion, folder: Path) -> tuple[ModelVersion, bool]:
+    def _find(self, bundle: str, others: set[int]) -> ModelVersion | None:
+        """The newest version of a bundle, unless it is among ``others``; the ones that were looked at join them."""
+        names = self._version_names()
+        for number in sorted(names, reverse=True):
+            if number not in others and "manifest.json" in names[number]:
+                version = self.version(number)
+                if version.bundle == bundle:
+                    return version
+                others.add(number)
+        return None
+
+    def _register(self, draft: ModelVersion, folder: Path, others: set[int]) -> tuple[ModelVersion, bool]:
         """Reserve a number and fill it.
 
         Publishers of one bundle at the same time, and the next one after a publisher that was killed, meet at the
         lowest number that any of them has claimed, so that they make one version. Numbers are claimed one after the
         other: once a claim is seen, a new listing has all those below it. Other bundles pass such a number by.
+        ``others`` are versions that are known to be of other bundles.
         """
         own = None if self._unfinished(draft.bundle) else self._claim(draft.bundle)
         candidates = self._unfinished(draft.bundle)
-        found = self.find(draft.bundle)
+        found = self._find(draft.bundle, others)
         if found is not None:
             return found, False
         for number in candidates:

@@ -144,9 +144,17 @@ class S3Store:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def _read(self, key: str) -> Stored:
-        answer = self.client.get_object(**self.place(key))
+        answer = self._ask(key)
         with closing(answer["Body"]) as body:
             return Stored(body.read(), answer["ETag"])
+
+    def _ask(self, key: str, **more: str) -> dict[str, Any]:
+        """What the store answers when it is asked for an object."""
+        answer: dict[str, Any] = self.client.get_object(**self.place(key), **more)
+        if "ETag" not in answer:
+            answer["Body"].close()
+            raise self._elsewhere("The answer is no object")
+        return answer
 
     def _download(self, key: str, path: Path, begun: list[_Begun]) -> None:
         """Write the rest of an object to ``path``; all of it when it has changed since or was damaged."""
@@ -154,10 +162,11 @@ class S3Store:
 
         have = path.stat().st_size if begun and path.exists() else 0
         part = {"Range": f"bytes={have}-"} if have else {}
-        answer = self.client.get_object(**self.place(key), **part)
+        answer = self._ask(key, **part)
         now = _Begun(answer["ETag"], answer.get("ChecksumSHA256"))
         if have and ("ContentRange" not in answer or now.etag != begun[0].etag):
-            have, answer = 0, self._again(answer, key)
+            answer["Body"].close()
+            have, answer = 0, self._ask(key)
             now = _Begun(answer["ETag"], answer.get("ChecksumSHA256"))
         if not have:
             begun[:] = [now]
@@ -169,12 +178,6 @@ class S3Store:
         except (_DamagedError, FlexibleChecksumError):
             begun.clear()  # which of its bytes are wrong, nobody knows
             raise
-
-    def _again(self, answer: dict[str, Any], key: str) -> dict[str, Any]:
-        """Ask for the whole object after an answer that does not fit to what is there of it."""
-        answer["Body"].close()
-        whole: dict[str, Any] = self.client.get_object(**self.place(key))
-        return whole
 
     def _contents(self, page: dict[str, Any]) -> list[dict[str, Any]]:
         """The objects on a page of a listing; a page of something else must not be taken for an empty one."""
@@ -288,8 +291,10 @@ class S3Store:
 def _broken_off() -> tuple[type[Exception], ...]:
     """Errors of reading an answer's body, which botocore does not try again by itself."""
     from botocore.exceptions import FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+    from urllib3.exceptions import ProtocolError
 
-    return (_DamagedError, FlexibleChecksumError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+    broken = (IncompleteReadError, ProtocolError, ReadTimeoutError, ResponseStreamingError)
+    return (_DamagedError, FlexibleChecksumError, *broken)
 
 
 def _status(error: Any) -> int:

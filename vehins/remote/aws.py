@@ -91,6 +91,7 @@ def translated(store: str, what: str) -> Iterator[None]:
     """
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
     from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
@@ -104,7 +105,7 @@ def translated(store: str, what: str) -> Iterator[None]:
             detail=f"Asked for {what}: {str(error).splitlines()[0]}".rstrip(".") + ".",
             hint="Check the endpoint (`s3.endpoint_url`) and proxies on the way.",
         ) from None
-    except BotoCoreError as error:
+    except (BotoCoreError, HTTPError) as error:  # botocore lets the latter through when the body of an error is cut off
         raise UnreachableError(
             f"{store} does not answer",
             detail=f"Asked for {what}: {error}".rstrip(".") + ".",
