@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from vehins.errors import ConflictError, CredentialsError, VehinsError
-from vehins.registry.s3 import OTHER_ETAG, S3Store
+from vehins.registry.s3 import OTHER_ETAG, OWN, S3Store
 from vehins.remote import aws, aws_probes, probes
 from vehins.remote.probes import Check
 
@@ -54,7 +55,7 @@ def s3(store: S3Store, settings: Settings) -> Iterator[Check]:
     except VehinsError as error:
         yield probes.failed("login", error)
         return
-    for check in (*aws_probes.way(client, settings.remote), *_reading(store)):
+    for check in chain(aws_probes.way(client, settings.remote), _reading(store)):
         yield check
         if check.failed:
             return
@@ -93,7 +94,7 @@ def _clock(store: S3Store) -> Check:
 
 def _writing(store: S3Store, settings: Settings) -> Iterator[Check]:
     """Whether this login may write, whether the store keeps conditions, and what the login may write."""
-    key = f".vehins-doctor-{uuid4().hex}"
+    key = f"{OWN}doctor-{uuid4().hex}"
     try:
         etag = store.put(key, b"Written and removed by `vehins doctor`.\n")
     except CredentialsError as error:

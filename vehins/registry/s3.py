@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from vehins.settings import RemoteSettings, S3Settings
 
-MARKER = ".vehins-conditional-writes"
+OWN = ".vehins-"
+"""Names that start so are the store's own; they are no objects of the registry and never listed."""
+MARKER = f"{OWN}conditional-writes"
 _CHUNK = 1 << 20
 _MOST = 5 * 1024**3  # bytes of an object that one request can put
 _CREATE = {"IfNoneMatch": "*"}
@@ -83,7 +85,8 @@ class S3Store:
         """Write an object; see `ObjectStore.put`. The etag is the store's own."""
         if if_absent and if_match is not None:
             raise ValueError("if_absent and if_match exclude each other")
-        check_key(key)
+        if not key.startswith(OWN):
+            check_key(key)
         if if_match is not None:
             return self._replace(key, data, if_match)
         return self._write(key, data, sha256_bytes(data), _CREATE if if_absent else {})
