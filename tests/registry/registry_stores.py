@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 from s3_client import S3Server
 
 from vehins.errors import UnreachableError
+from vehins.registry.s3 import S3Store
 from vehins.registry.stores import open_store
 from vehins.settings import RemoteSettings, S3Settings
 
@@ -29,8 +30,11 @@ def opened(place: str, remote: RemoteSettings = REMOTE, **s3: Any) -> ObjectStor
     if not server:
         return open_store(url, S3Settings(), remote)
     found = S3Server.of(server)
-    os.environ.update(found.variables)  # for processes of their own; in that of the tests they are set already
-    return open_store(url, S3Settings(endpoint_url=found.endpoint, **{"path_style": True, **s3}), remote)
+    os.environ.update(found.variables)  # for processes of their own; in that of the tests they are mostly set already
+    store = open_store(url, S3Settings(endpoint_url=found.endpoint, **{"path_style": True, **s3}), remote)
+    assert isinstance(store, S3Store)
+    assert store.client  # made now, while the login is this one
+    return store
 
 
 def is_s3(place: str) -> bool:
