@@ -17,7 +17,10 @@ from vehins.artifacts.manifest import KINDS, json_schema
 from vehins.cli.app import app
 
 ROOT = Path(__file__).parent.parent
-WRITTEN = ["README.md", "CONTRIBUTING.md", "docs/how-it-works.md", "docs/doctor.md", "docs/credentials.md"]
+WRITTEN = [
+    *("README.md", "CONTRIBUTING.md"),
+    *(f"docs/{name}.md" for name in ("how-it-works", "doctor", "credentials", "registry")),
+]
 
 
 def _generator():

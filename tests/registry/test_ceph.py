@@ -84,14 +84,14 @@ def test_sixteen_processes_push_and_promote(bucket, tmp_path):
     crowd(place_in(bucket), tmp_path, float(os.environ.get("VEHINS_TEST_CROWD_SECONDS", "5")))
 
 
-def test_a_wrong_login(bucket, tmp_path):
-    for login in (replace(bucket.server, password="wrong"), replace(bucket.server, user="nobody")):
-        store = opened(place_in(bucket, server=login))
-        for call in (lambda: store.get("models/a"), lambda: store.keys(""), lambda: store.put("models/a", b"")):
-            with pytest.raises(CredentialsError, match="does not accept the login") as caught:
-                call()
-            assert caught.value.exit_code == 3
-            assert "wrong" not in str(caught.value.as_dict())
+@pytest.mark.parametrize("wrong", [{"password": "wrong"}, {"user": "nobody"}])
+def test_a_wrong_login(bucket, wrong):
+    store = opened(place_in(bucket, server=replace(bucket.server, **wrong)))
+    for call in (lambda: store.get("models/a"), lambda: store.keys(""), lambda: store.put("models/a", b"")):
+        with pytest.raises(CredentialsError, match="does not accept the login") as caught:
+            call()
+        assert caught.value.exit_code == 3
+        assert "wrong" not in str(caught.value.as_dict())
 
 
 # --- Least rights -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["AliasMove", "ModelVersion", "Registry", "model_names"]
 
 _CLAIMS = 100  # publishers at the same moment
+_READERS = 8  # below the connections that botocore keeps
 _NUMBER = re.compile(r"([1-9][0-9]*)/(.+)")
 _MANIFEST = re.compile(r"models/([^/]+)/versions/[1-9][0-9]*/manifest\.json")
 
@@ -55,7 +57,7 @@ class Registry:
     def versions(self) -> list[ModelVersion]:
         """All whole versions, oldest first."""
         names = self._version_names()
-        return [self.version(number) for number in sorted(names) if "manifest.json" in names[number]]
+        return self._read([number for number in sorted(names) if "manifest.json" in names[number]])
 
     def version(self, number: int) -> ModelVersion:
         """One version; `NotFoundError` when there is none of that number, or none whose manifest was written."""
@@ -191,13 +193,17 @@ class Registry:
     def _find(self, bundle: str, others: set[int]) -> ModelVersion | None:
         """The newest version of a bundle, unless it is among ``others``; the ones that were looked at join them."""
         names = self._version_names()
-        for number in sorted(names, reverse=True):
-            if number not in others and "manifest.json" in names[number]:
-                version = self.version(number)
-                if version.bundle == bundle:
-                    return version
-                others.add(number)
-        return None
+        whole = [number for number in sorted(names) if "manifest.json" in names[number]]
+        fresh = self._read([number for number in whole if number not in others])
+        others |= {version.version for version in fresh if version.bundle != bundle}
+        return next((version for version in reversed(fresh) if version.bundle == bundle), None)
+
+    def _read(self, numbers: list[int]) -> list[ModelVersion]:
+        """These versions, in that order; several at once, since each may be a journey to a far store."""
+        if len(numbers) < 2:
+            return [self.version(number) for number in numbers]
+        with ThreadPoolExecutor(_READERS) as readers:
+            return list(readers.map(self.version, numbers))
 
     def _register(self, draft: ModelVersion, folder: Path, others: set[int]) -> tuple[ModelVersion, bool]:
         """Reserve a number and fill it.
