@@ -30,8 +30,11 @@ _REFUSALS = {
 _BEFORE = (*_REFUSALS, "reset", "page", "broken page")
 # What happens to the answers of requests that reach it.
 _AFTER = ("lost", "lost in 500", "hang", "cut", "flip", "slow")
-_UNCONDITIONAL = "careless"  # the request goes on without its condition, and the signature without meaning
-FAULTS = (*_BEFORE, *_AFTER, _UNCONDITIONAL)
+# What happens to requests before they go on; their signature then means nothing.
+_CARELESS = "careless"  # without its condition
+_SPOILT = "spoilt"  # with another last byte
+_BARE = "bare etags"  # a store that compares the quotes of If-Match too, and keeps its etags without
+FAULTS = (*_BEFORE, *_AFTER, _CARELESS, _SPOILT, _BARE)
 _PATIENCE = 20.0  # seconds; what hangs is let go when the test ends
 
 
@@ -90,6 +93,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = self.faults.decide(self._request())
+        if fault == _BARE:
+            fault = "412" if '"' in self.headers.get("If-Match", "") else None
         if fault in _REFUSALS:
             status, code = _REFUSALS[fault]
             self._reply(status, {"Content-Type": "application/xml"}, _error(code))
@@ -100,7 +105,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "broken page":
             self._reply(200, {"Content-Type": "text/html"}, b"<html><br>Please log in")
         else:
-            self._answer(fault, *self._ask(body, unconditional=fault == _UNCONDITIONAL))
+            if fault == _SPOILT and body:
+                body = body[:-1] + bytes([body[-1] ^ 1])
+            self._answer(fault, *self._ask(body, unconditional=fault == _CARELESS))
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_any  # noqa: N815 - the names are those of the library
 

@@ -193,9 +193,14 @@ class S3Store:
     def _write(self, key: str, body: bytes | IO[bytes], sha256: str, condition: dict[str, str]) -> str:
         if condition and not self._keeps_conditions:
             self.check_conditions()
+        return self._send(key, body, sha256, condition)
+
+    def _send(self, key: str, body: bytes | IO[bytes], sha256: str, condition: dict[str, str]) -> str:
         checksum = {"ChecksumSHA256": _base64(sha256)} if self._s3.checksums == "sha256" else {}
         with self._translated(key):
             answer = self.client.put_object(**self.place(key), Body=body, **checksum, **condition)
+        if "ETag" not in answer:
+            raise self._elsewhere("It takes a write without saying so")
         return str(answer["ETag"])
 
     def _replace(self, key: str, data: bytes, etag: str) -> str:
@@ -223,17 +228,18 @@ class S3Store:
 
         with self._translated(key):
             try:
-                return str(self.client.head_object(**self.place(key))["ETag"])
+                found: str | None = self.client.head_object(**self.place(key)).get("ETag")
             except ClientError as error:
                 if _status(error) == 404:
                     return None
                 raise
+        return found
 
     def _is_kept(self, key: str, condition: dict[str, str]) -> bool:
         """Whether a write is refused whose condition should not hold."""
+        text = b"Tries whether conditions are kept.\n"
         try:
-            with self._translated(key):
-                self.client.put_object(**self.place(key), Body=b"Tries whether conditions are kept.\n", **condition)
+            self._send(key, text, sha256_bytes(text), condition)
         except ConflictError:
             return True
         return False
