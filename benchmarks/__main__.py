@@ -6,6 +6,7 @@
 - scores: `vehins predict` of 11.5 million synthetic customers, in several forms: seconds per row, and peak memory.
 - quality: vehins beside scikit-learn, XGBoost and CatBoost on real customers; these need `pip install --group bench`.
 - resampling: the same model on balanced rows, measured on real customers as they are.
+- registry: publish, promote and fetch on S3 beside a bare client that puts and gets the same bytes.
 
 The rows of `chain` are those of the Parquet file of `--file`, else 381,109 synthetic customers.
 """
@@ -19,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import measure
+from benchmarks.registry import registry
 from vehins.data.demo import batches
 
 HERE = Path(__file__).parent
@@ -132,6 +134,7 @@ def main() -> None:
         "growth": growth,
         "scores": scores,
         "quality": quality,
+        "registry": registry,
         "resampling": resampling,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

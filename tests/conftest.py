@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-pytest_plugins = ["mongodb_server", "postgres_server", "secrets_manager", "sqlserver_server"]
+pytest_plugins = [
+    "ceph_server",
+    "mongodb_server",
+    "postgres_server",
+    "s3_server",
+    "secrets_manager",
+    "sqlserver_server",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
+
+from registry_stores import opened
 
 from vehins.artifacts.files import record_file, sha256_bytes
 from vehins.errors import ConflictError
 from vehins.registry.registry import Registry
-from vehins.registry.stores import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 CONTEXT = multiprocessing.get_context(METHOD)
 if METHOD == "forkserver":
-    CONTEXT.set_forkserver_preload(["vehins.registry.registry", "vehins.registry.folder"])
+    CONTEXT.set_forkserver_preload(["botocore.session", "vehins.registry.registry", "vehins.registry.stores"])
 
 
 def write_bundle(folder: Path, text: str, size: int = 1) -> tuple[list[FileRecord], str]:
@@ -105,7 +107,7 @@ def kill(process: Any) -> None:
 
 def create(url: str, key: str, data: bytes) -> bool:
     try:
-        open_store(url).put(key, data, if_absent=True)
+        opened(url).put(key, data, if_absent=True)
     except ConflictError:
         return False
     return True
@@ -113,7 +115,7 @@ def create(url: str, key: str, data: bytes) -> bool:
 
 def create_from_file(url: str, key: str, path: Path) -> bool:
     try:
-        open_store(url).put_file(key, path, if_absent=True)
+        opened(url).put_file(key, path, if_absent=True)
     except ConflictError:
         return False
     return True
@@ -121,7 +123,7 @@ def create_from_file(url: str, key: str, path: Path) -> bool:
 
 def increment(url: str, key: str, times: int) -> int:
     """Add one to a counter, ``times`` times, by compare-and-swap; give the number of conflicts."""
-    store = open_store(url)
+    store = opened(url)
     conflicts = 0
     while times:
         stored = store.get(key)
@@ -134,18 +136,18 @@ def increment(url: str, key: str, times: int) -> int:
 
 
 def put_many(url: str, key: str, letter: str, size: int) -> None:
-    store = open_store(url)
+    store = opened(url)
     while True:
         store.put(key, letter.encode() * size)
 
 
 def publish_one(url: str, folder: Path, text: str) -> tuple[int, bool]:
-    version, new = publish(Registry(open_store(url), "car"), folder, text)
+    version, new = publish(Registry(opened(url), "car"), folder, text)
     return version.version, new
 
 
 def publish_many(url: str, folder: Path, label: str) -> None:
-    registry = Registry(open_store(url), "car")
+    registry = Registry(opened(url), "car")
     number = 0
     while True:
         number += 1
@@ -154,7 +156,7 @@ def publish_many(url: str, folder: Path, label: str) -> None:
 
 def point_at_each(url: str, versions: list[int]) -> int:
     """Point the alias at each version in turn; give the number of moves."""
-    registry = Registry(open_store(url), "car")
+    registry = Registry(opened(url), "car")
     return sum(registry.point("champion", version, reason="race")[1] for version in versions)
 
 
@@ -165,4 +167,24 @@ def point_many(url: str, versions: list[int]) -> None:
 
 def fetch_one(url: str, version: int, folder: Path) -> bytes:
     """Fetch and read at once: what is fetched stays."""
-    return (Registry(open_store(url), "car").fetch(version, folder) / "model.txt").read_bytes()
+    return (Registry(opened(url), "car").fetch(version, folder) / "model.txt").read_bytes()
+
+
+def push_and_promote(url: str, folder: Path, label: int, seconds: float) -> dict[str, Any]:
+    """Register bundles, some of which others register too, and promote each, for a while; give what was told."""
+    registry = Registry(opened(url), "car")
+    told: dict[str, Any] = {"versions": [], "moves": [], "conflicts": 0}
+    until = time.monotonic() + seconds
+    number = 0
+    while not told["versions"] or time.monotonic() < until:
+        number += 1
+        text = f"shared {number}" if number % 3 == 0 else f"{label} {number}"
+        version, new = publish(registry, folder / str(number), text)
+        told["versions"].append((version.version, version.bundle, new))
+        try:
+            move, moved = registry.point("champion", version.version, reason=f"{label} {number}")
+        except ConflictError:
+            told["conflicts"] += 1
+        else:
+            told["moves"] += [move.model_dump(mode="json")] if moved else []
+    return told

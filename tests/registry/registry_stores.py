@@ -1,16 +1,52 @@
-"""Stores that misbehave on purpose."""
+"""Stores wherever the tests put them, and stores that misbehave on purpose. Nothing here imports pytest."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+from s3_client import S3Server
 
 from vehins.errors import UnreachableError
+from vehins.registry.s3 import S3Store
+from vehins.registry.stores import open_store
+from vehins.settings import RemoteSettings, S3Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from s3_client import Bucket
+
     from vehins.registry.objects import ObjectStore, Stored
+
+REMOTE = RemoteSettings(connect_timeout=5, read_timeout=30, attempts=4)
+
+
+def opened(place: str, remote: RemoteSettings = REMOTE, **s3: Any) -> ObjectStore:
+    """Open a store at the address of a folder, or at what `place_in` gives."""
+    url, _, server = place.partition("|")
+    if not server:
+        return open_store(url, S3Settings(), remote)
+    found = S3Server.of(server)
+    os.environ.update(found.variables)  # for processes of their own; in that of the tests they are mostly set already
+    store = open_store(url, S3Settings(endpoint_url=found.endpoint, **{"path_style": True, **s3}), remote)
+    assert isinstance(store, S3Store)
+    assert store.client  # made now, while the login is this one
+    return store
+
+
+def is_s3(place: str) -> bool:
+    """Whether a round of processes takes long there: each has a client to make, and nothing is as quick as a disk."""
+    return "|" in place
+
+
+def place_in(bucket: Bucket, prefix: str = "team/registry", server: S3Server | None = None) -> str:
+    """A registry in a bucket as one text, for any process; ``server`` is what to reach the bucket by."""
+    server = server or bucket.server
+    parts = urlsplit(server.endpoint)
+    return f"{bucket.url}/{prefix}|{parts.scheme}://{quote(server.user)}:{quote(server.password)}@{parts.netloc}"
 
 
 class Watched:

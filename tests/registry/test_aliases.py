@@ -5,7 +5,7 @@ from registry_processes import point_at_each, publish, run_together
 from registry_stores import Watched, fail_once
 
 from vehins.errors import ArtifactDamagedError, ConfigurationError, ConflictError, NotFoundError, UnreachableError
-from vehins.registry import aliases as aliases_module
+from vehins.registry import objects as objects_module
 from vehins.registry.folder import FolderStore
 from vehins.registry.registry import AliasMove, Registry
 
@@ -245,7 +245,7 @@ def test_on_a_conflict_it_decides_again(registry, watched, store, start, other):
 
 
 def test_endless_conflicts_end(registry, watched, monkeypatch):
-    monkeypatch.setattr(aliases_module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(objects_module.time, "sleep", lambda seconds: None)
 
     def refuse(key):
         raise ConflictError("409")

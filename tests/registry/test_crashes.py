@@ -4,11 +4,13 @@ import random
 import time
 
 import pytest
+from registry_checks import check_alias, check_versions
 from registry_processes import kill, point_many, publish, publish_many, start
+from registry_stores import is_s3
 
-from vehins.registry.registry import Registry
 
-ROUNDS = 20
+def rounds(store_url: str) -> range:
+    return range(6 if is_s3(store_url) else 20)
 
 
 @pytest.fixture
@@ -16,35 +18,11 @@ def dice():
     return random.Random(20261124)
 
 
-def check_versions(registry: Registry, folder) -> int:
-    """Every version that is listed can be fetched and verified."""
-    versions = registry.versions()
-    numbers = [version.version for version in versions]
-    assert numbers == sorted(set(numbers))
-    assert len({version.bundle for version in versions}) == len(versions)
-    for version in versions:
-        registry.fetch(version, folder / str(version.version))
-    return len(versions)
-
-
-def check_alias(registry: Registry) -> int:
-    """The alias points to a whole version, and its history tells every move in order."""
-    before = registry.alias("champion")
-    moves = registry.history("champion")
-    assert [move.sequence for move in moves] == list(range(1, len(moves) + 1))
-    assert [move.previous for move in moves] == [None, *(move.version for move in moves)][: len(moves)]
-    assert len({move.token for move in moves}) == len(moves)
-    if before is not None:
-        assert moves[before.sequence - 1] == before
-        assert registry.resolve("champion") is not None
-    return len(moves)
-
-
 def test_killed_publishers_leave_only_whole_versions(registry, store, store_url, tmp_path, dice):
     began = time.monotonic()
     publish(registry, tmp_path / "b", "before all")
     took = time.monotonic() - began
-    for number in range(ROUNDS):
+    for number in rounds(store_url):
         # The same label twice, so that a publisher also meets what was left of the bundle that it publishes itself.
         publisher = start(tmp_path, publish_many, store_url, tmp_path / f"b{number}", f"round {number // 2}")
         time.sleep(took * dice.uniform(0.2, 4))
@@ -67,7 +45,7 @@ def test_killed_movers_leave_a_complete_history(registry, store_url, tmp_path, d
     began = time.monotonic()
     seen = sum(registry.point("champion", number, reason="before all")[1] for number in (1, 2, 3))
     took = time.monotonic() - began
-    for number in range(ROUNDS):
+    for number in rounds(store_url):
         movers = [start(tmp_path, point_many, store_url, order) for order in ([1, 2, 3], [3, 2, 1])[: 1 + number % 2]]
         time.sleep(took * dice.uniform(0.1, 2))
         check_alias(registry)

@@ -4,7 +4,13 @@ import pytest
 
 from vehins.errors import ConfigurationError
 from vehins.registry.folder import FolderStore
-from vehins.registry.stores import open_store
+from vehins.registry.s3 import S3Store
+from vehins.registry.stores import open_store as open_any
+from vehins.settings import RemoteSettings, S3Settings
+
+
+def open_store(url):
+    return open_any(url, S3Settings(), RemoteSettings())
 
 
 def test_a_path_is_a_folder(tmp_path):
@@ -41,15 +47,51 @@ def test_an_address_of_a_store_opens_it_again(tmp_path):
     assert open_store(url).url == url
 
 
-@pytest.mark.parametrize(
-    "url", ["s3://bucket/prefix", "S3://bucket", "s3:bucket", "https://host/x", "gs://b", "host:/path"]
-)
+@pytest.mark.parametrize("url", ["https://host/x", "gs://b", "host:/path"])
 def test_other_kinds_of_stores_are_refused_by_name(url):
     with pytest.raises(ConfigurationError) as caught:
         open_store(url)
     assert caught.value.exit_code == 3
     assert caught.value.detail == url
     assert "file:///" in caught.value.hint
+    assert "s3://BUCKET/PREFIX" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ("S3://bucket", "s3://bucket"),
+        ("s3://my.bucket-1/", "s3://my.bucket-1"),
+        ("s3://bucket/a b/#ä%20/.c/", "s3://bucket/a b/#ä%20/.c"),
+    ],
+)
+def test_a_bucket_and_a_prefix(url, found):
+    store = open_store(url)
+    assert isinstance(store, S3Store)
+    assert store.url == found
+    assert open_store(store.url).url == found
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3:bucket",
+        "s3:/b/c",
+        "s3://",
+        "s3:///a",
+        "s3://b/a//b",
+        "s3://b/../c",
+        "s3://b/a?x=1",
+        "s3://b:90/a",
+        "s3://b/a\nb",
+    ],
+)
+def test_places_where_no_registry_can_be_in_s3(url):
+    with pytest.raises(ConfigurationError) as caught:
+        open_store(url)
+    assert caught.value.exit_code == 3
+    assert "s3://BUCKET/PREFIX" in caught.value.hint
 
 
 @pytest.mark.parametrize(

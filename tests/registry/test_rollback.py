@@ -2,11 +2,10 @@
 
 import pytest
 from registry_processes import publish, run_together
-from registry_stores import Watched
+from registry_stores import Watched, opened
 
 from vehins.errors import ArtifactDamagedError, ConflictError, NotFoundError
 from vehins.registry.registry import Registry
-from vehins.registry.stores import open_store
 
 CHAMPION = "models/car/aliases/champion.json"
 
@@ -137,7 +136,7 @@ def test_every_alias_is_listed(registry):
 
 def roll_back_once(url):
     try:
-        return Registry(open_store(url), "car").rollback("champion", reason="bad")[1]
+        return Registry(opened(url), "car").rollback("champion", reason="bad")[1]
     except ConflictError:
         return False
 

@@ -5,10 +5,10 @@ import time
 
 import pytest
 from registry_processes import create, create_from_file, increment, kill, put_many, run_together, start
+from registry_stores import is_s3, opened
 
 from vehins.errors import ConfigurationError, ConflictError, NotFoundError
 from vehins.registry.objects import put_file_once, put_once
-from vehins.registry.stores import open_store
 
 
 def test_a_store_that_is_absent_is_empty(store):
@@ -36,7 +36,7 @@ def test_an_object_may_be_empty(store):
 
 def test_another_reader_sees_it(store, store_url):
     store.put("a", b"one")
-    assert open_store(store_url).get("a") == store.get("a")
+    assert opened(store_url).get("a") == store.get("a")
 
 
 def test_files_go_in_and_come_out(store, tmp_path):
@@ -173,7 +173,7 @@ def test_put_once_tells_what_stands(store, tmp_path):
 
 
 def test_one_of_eight_processes_creates(store, store_url, tmp_path):
-    for attempt in range(3):
+    for attempt in range(2 if is_s3(store_url) else 3):
         key = f"race/{attempt}"
         contents = [bytes([65 + number]) * 200_000 for number in range(8)]
         for number, content in enumerate(contents):
@@ -189,19 +189,23 @@ def test_one_of_eight_processes_creates(store, store_url, tmp_path):
 
 def test_no_increment_is_lost(store, store_url):
     store.put("counter", b"0")
-    conflicts = run_together(increment, [(store_url, "counter", 25)] * 4)
+    conflicts = run_together(increment, [(store_url, "counter", 5 if is_s3(store_url) else 25)] * 4)
     assert all(isinstance(count, int) for count in conflicts), conflicts
-    assert store.get("counter").data == b"100"
+    assert store.get("counter").data == (b"20" if is_s3(store_url) else b"100")
 
 
 def test_a_killed_writer_leaves_whole_objects(store, store_url, tmp_path):
     sizes = {"a": 300_000, "b": 500_000}
     dice = random.Random(7)
-    store.put("object", b"a" * sizes["a"])
+    began = time.monotonic()
+    opened(store_url).put("object", b"a" * sizes["a"])
+    took = time.monotonic() - began
     seen = set()
-    for _ in range(6):
+    for number in range(30):
+        if number >= (2 if is_s3(store_url) else 6) and seen == {"a", "b"}:
+            break
         writers = [start(tmp_path, put_many, store_url, "object", letter, size) for letter, size in sizes.items()]
-        until = time.monotonic() + dice.uniform(0.05, 0.2)
+        until = time.monotonic() + dice.uniform(0.05, 0.2) + took * dice.uniform(1, 4)
         while time.monotonic() < until:
             data, etag = store.get("object")
             letter = chr(data[0])

@@ -31,14 +31,15 @@ def copied(served: Settings, tmp_path: Path) -> Settings:
 
 def publish(settings: Settings, folder: Path, digest: str) -> None:
     """Register a bundle as it is, without asking any gate, and put it in production."""
-    registry = Registry(open_store(settings.registry_url), settings.model_name)
+    registry = Registry(open_store(settings.registry_url, settings.s3, settings.remote), settings.model_name)
     files = bundle.files(folder)
     version, _ = registry.publish(folder, files, bundle=digest, champion=None, evaluation={}, approved=None, lineage={})
     registry.point(settings.alias, version.version, reason="test")
 
 
 def test_what_production_points_to_is_loaded(served: Settings, predictor: Predictor) -> None:
-    version = Registry(open_store(served.registry_url), served.model_name).resolve(served.alias)
+    store = open_store(served.registry_url, served.s3, served.remote)
+    version = Registry(store, served.model_name).resolve(served.alias)
     assert version is not None
     assert (predictor.name, predictor.version) == ("vehicle-insurance", 1)
     assert predictor.bundle.digest == version.bundle

@@ -12,6 +12,7 @@ from vehins_runner import STAGES, WORKSPACE, folders, manifest, production, prod
 from vehins.artifacts.manifest import dump, parse
 from vehins.registry.registry import Registry
 from vehins.registry.stores import open_store
+from vehins.settings import RemoteSettings, S3Settings
 
 if TYPE_CHECKING:
     from vehins_runner import Vehins
@@ -20,7 +21,7 @@ LENIENT = ("--set", "gate.mode=not-worse", "--set", "gate.margin=0.4")
 
 
 def registry() -> Registry:
-    return Registry(open_store(str(WORKSPACE / "registry")), "vehicle-insurance")
+    return Registry(open_store(str(WORKSPACE / "registry"), S3Settings(), RemoteSettings()), "vehicle-insurance")
 
 
 def test_what_is_registered_is_the_bundle_and_where_it_came_from(finished: Vehins) -> None:

@@ -52,7 +52,7 @@ def _live(settings: Settings) -> tuple[set[str], set[str]]:
     from vehins.registry.registry import Registry, model_names
     from vehins.registry.stores import open_store
 
-    store = open_store(settings.registry_url)
+    store = open_store(settings.registry_url, settings.s3, settings.remote)
     versions = [Registry(store, name).resolve(settings.alias) for name in model_names(store)]
     live = [version for version in versions if version is not None]
     return {name for version in live for name in version.lineage.values()}, {version.bundle for version in live}

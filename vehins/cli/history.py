@@ -156,4 +156,4 @@ def open_registry(call: Call, url: str | None, name: str | None, alias: str | No
     from vehins.registry.stores import open_store
 
     settings = call.settings(registry=url, model_name=name, alias=alias)
-    return settings, Registry(open_store(settings.registry_url), settings.model_name)
+    return settings, Registry(open_store(settings.registry_url, settings.s3, settings.remote), settings.model_name)

@@ -14,8 +14,9 @@ from vehins.data import sinks, sources
 from vehins.data.sinks import WriteOptions
 from vehins.data.sources import ReadOptions
 from vehins.doctor.examination import Subject
-from vehins.errors import DataError
+from vehins.errors import DataError, VehinsError
 from vehins.masking import masked_address
+from vehins.remote import probes
 from vehins.remote.logins import Login
 from vehins.remote.probes import Check
 from vehins.settings import Settings
@@ -94,16 +95,20 @@ def _way_to_write(twin: Any, url: str, settings: Settings) -> Iterator[Check]:
 
 def registry(settings: Settings) -> Subject:
     """The registry in force."""
-    return Subject(_name("registry", settings.registry_url), lambda: _registry_checks(settings))
-
-
-def _registry_checks(settings: Settings) -> Iterator[Check]:
-    from vehins.registry import stores
+    from vehins.doctor import registries
+    from vehins.registry.s3 import S3Store
+    from vehins.registry.stores import open_store
 
     url = settings.registry_url
-    found = stores.open_store(url).keys("models/")
-    versions = len({key.split("/")[3] for key in found if "/versions/" in key})
-    yield Check("permission to read", "ok", f"{versions:,} versions" if found else "nothing is registered yet")
+    name = _name("registry", url)
+    try:
+        store = open_store(url, settings.s3, settings.remote)
+    except VehinsError as error:
+        check = probes.failed("address", error)
+        return Subject(name, lambda: iter([check]))
+    if isinstance(store, S3Store):
+        return Subject(name, lambda: registries.s3(store, settings), registries.S3_CHECKS)
+    return Subject(name, lambda: registries.folder(store), registries.FOLDER_CHECKS)
 
 
 def _name(role: str, url: str) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from vehins.errors import ConflictError, NotFoundError, UnreachableError
-from vehins.registry.objects import conflict, put_once
+from vehins.registry.objects import conflict, pause, put_once
 from vehins.registry.records import AliasMove, actor, check_name, damaged, dump, new_token, parse
 
 if TYPE_CHECKING:
@@ -82,7 +80,7 @@ class Aliases:
             if self._swap(move, etag):
                 self._record(move)
                 return move, True
-            time.sleep(secrets.randbelow(2 + attempt) / 200)
+            pause(attempt)
         raise conflict(self._store, self._key(alias))
 
     def _key(self, alias: str) -> str:

@@ -10,12 +10,11 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
-from uuid import uuid4
 
 from vehins.artifacts.files import flush_folder, sha256_bytes, sha256_file
 from vehins.errors import UnreachableError
 from vehins.registry.locks import locked
-from vehins.registry.objects import Stored, check_key, conflict, missing, translated
+from vehins.registry.objects import Stored, check_key, conflict, missing, temporary_beside, translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -67,7 +66,7 @@ class FolderStore:
         """Copy an object to a local file; see `ObjectStore.get_file`."""
         with self._translated(), self._open(key) as source:
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = _temporary(path)
+            temporary = temporary_beside(path)
             try:
                 with temporary.open("xb") as file:
                     shutil.copyfileobj(source, file, _CHUNK)
@@ -143,7 +142,7 @@ class FolderStore:
     def _written(self, target: Path, chunks: Iterable[bytes]) -> Iterator[tuple[Path, str]]:
         """Write and flush a temporary file beside ``target``; give it and its sha256, and remove it at the end."""
         self._make_folder(target.parent)
-        temporary = _temporary(target)
+        temporary = temporary_beside(target)
         digest = hashlib.sha256()
         try:
             with temporary.open("xb") as file:  # not mkstemp: who may read an object is for the umask to say
@@ -203,8 +202,3 @@ class FolderStore:
                     detail=f"{step} is a link to {step.readlink()}, which is not there.",
                     hint="Mount or restore what the link points to, or remove the link.",
                 ) from None
-
-
-def _temporary(target: Path) -> Path:
-    """A new name beside ``target``, so that the two are on the same disk."""
-    return target.with_name(f".tmp-{uuid4().hex}")

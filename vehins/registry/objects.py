@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import secrets
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+from uuid import uuid4
 
 from vehins.errors import (
     ConfigurationError,
@@ -19,7 +22,7 @@ from vehins.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TRIES = 8
+_TRIES = 12
 
 
 class Stored(NamedTuple):
@@ -115,13 +118,23 @@ def missing(store: ObjectStore, key: str) -> NotFoundError:
     )
 
 
+def temporary_beside(target: Path) -> Path:
+    """A new name beside ``target``, so that the two are on the same disk."""
+    return target.with_name(f".tmp-{uuid4().hex}")
+
+
+def pause(attempt: int) -> None:
+    """Wait a random moment, longer after many attempts, so that writers who met do not meet again."""
+    time.sleep(secrets.randbelow(2 + attempt) / 200)
+
+
 def put_once(store: ObjectStore, key: str, data: bytes) -> bytes:
     """Create an object unless it is there, and return the bytes that stand there now: ``data``, or somebody else's.
 
     A reply that was lost on its way is no failure: the object is read back. Raises `ConflictError` when writers keep
     disturbing each other, and what the store raises.
     """
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         try:
             store.put(key, data, if_absent=True)
         except UnreachableError as error:
@@ -132,16 +145,20 @@ def put_once(store: ObjectStore, key: str, data: bytes) -> bytes:
                 raise
         else:
             return data
+        pause(attempt)
     raise conflict(store, key)
 
 
 def put_file_once(store: ObjectStore, key: str, path: Path) -> None:
     """Create an object from a file unless it is there already, whatever it holds; errors as `put_once`."""
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         try:
             store.put_file(key, path, if_absent=True)
-        except ConflictError:
-            if key not in store.keys(key):
+        except UnreachableError as error:
+            if not _is_there(store, key, error):
+                if not isinstance(error, ConflictError):
+                    raise
+                pause(attempt)
                 continue
         return
     raise conflict(store, key)
@@ -153,5 +170,13 @@ def _standing(store: ObjectStore, key: str, error: UnreachableError) -> bytes | 
         return store.get(key).data
     except NotFoundError:
         return None
+    except UnreachableError:
+        raise error from None
+
+
+def _is_there(store: ObjectStore, key: str, error: UnreachableError) -> bool:
+    """Whether an object is there after a write that failed with ``error``."""
+    try:
+        return key in store.keys(key)
     except UnreachableError:
         raise error from None

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["AliasMove", "ModelVersion", "Registry", "model_names", "standing"]
 
 _CLAIMS = 100  # publishers at the same moment
+_READERS = 8  # below the connections that botocore keeps
 _NUMBER = re.compile(r"([1-9][0-9]*)/(.+)")
 _MANIFEST = re.compile(r"models/([^/]+)/versions/[1-9][0-9]*/manifest\.json")
 
@@ -55,7 +57,7 @@ class Registry:
     def versions(self) -> list[ModelVersion]:
         """All whole versions, oldest first."""
         names = self._version_names()
-        return [self.version(number) for number in sorted(names) if "manifest.json" in names[number]]
+        return self._read([number for number in sorted(names) if "manifest.json" in names[number]])
 
     def version(self, number: int) -> ModelVersion:
         """One version; `NotFoundError` when there is none of that number, or none whose manifest was written."""
@@ -77,7 +79,7 @@ class Registry:
 
     def find(self, bundle: str) -> ModelVersion | None:
         """The newest version that was made from a bundle of this digest."""
-        return next((version for version in reversed(self.versions()) if version.bundle == bundle), None)
+        return self._find(bundle, set())
 
     def aliases(self) -> dict[str, int]:
         """Every alias, and the version that it points to."""
@@ -140,11 +142,12 @@ class Registry:
             lineage=dict(lineage),
             token=new_token(),
         )
-        found = self.find(bundle)
+        others: set[int] = set()
+        found = self._find(bundle, others)
         if found is not None:
             return found, False
         self._check_source(folder, draft.files)
-        return self._register(draft, folder)
+        return self._register(draft, folder, others)
 
     def point(
         self,
@@ -222,16 +225,32 @@ class Registry:
                 names.setdefault(int(found[1]), set()).add(found[2])
         return names
 
-    def _register(self, draft: ModelVersion, folder: Path) -> tuple[ModelVersion, bool]:
+    def _find(self, bundle: str, others: set[int]) -> ModelVersion | None:
+        """The newest version of a bundle, unless it is among ``others``; the ones that were looked at join them."""
+        names = self._version_names()
+        whole = [number for number in sorted(names) if "manifest.json" in names[number]]
+        fresh = self._read([number for number in whole if number not in others])
+        others |= {version.version for version in fresh if version.bundle != bundle}
+        return next((version for version in reversed(fresh) if version.bundle == bundle), None)
+
+    def _read(self, numbers: list[int]) -> list[ModelVersion]:
+        """These versions, in that order; several at once, since each may be a journey to a far store."""
+        if len(numbers) < 2:
+            return [self.version(number) for number in numbers]
+        with ThreadPoolExecutor(_READERS) as readers:
+            return list(readers.map(self.version, numbers))
+
+    def _register(self, draft: ModelVersion, folder: Path, others: set[int]) -> tuple[ModelVersion, bool]:
         """Reserve a number and fill it.
 
         Publishers of one bundle at the same time, and the next one after a publisher that was killed, meet at the
         lowest number that any of them has claimed, so that they make one version. Numbers are claimed one after the
         other: once a claim is seen, a new listing has all those below it. Other bundles pass such a number by.
+        ``others`` are versions that are known to be of other bundles.
         """
         own = None if self._unfinished(draft.bundle) else self._claim(draft.bundle)
         candidates = self._unfinished(draft.bundle)
-        found = self.find(draft.bundle)
+        found = self._find(draft.bundle, others)
         if found is not None:
             return found, False
         for number in candidates:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vehins.errors import CredentialsError, NotFoundError, UnreachableError, VehinsError
@@ -32,7 +33,7 @@ def client(service: str, remote: RemoteSettings, region: str | None, **more: Any
     Raises:
         CredentialsError: the settings of AWS's own chain make no sense, say a profile that does not exist.
     """
-    import boto3
+    import botocore.session
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
@@ -44,12 +45,22 @@ def client(service: str, remote: RemoteSettings, region: str | None, **more: Any
         **more,
     )
     try:
-        # A session of its own: the default one is shared by threads, which it is not made for.
-        return boto3.session.Session().client(service, region_name=region, endpoint_url=endpoint, config=config)
+        # A session of its own: the default one of boto3 is shared by threads, which it is not made for.
+        session = botocore.session.get_session()
+        session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+        return session.create_client(service, region_name=region, endpoint_url=endpoint, config=config)
     except (BotoCoreError, ValueError) as error:
         raise CredentialsError(
             f"A client for {service} cannot be made", detail=f"{error}".rstrip(".") + ".", hint=_CREDENTIALS_HINT
         ) from None
+
+
+@cache
+def _loader(data_path: str | None) -> Any:
+    """What reads AWS's descriptions of its services: shared, since most of the time that a client takes goes there."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 def s3_client(s3: S3Settings, remote: RemoteSettings) -> Any:
@@ -79,6 +90,8 @@ def translated(store: str, what: str) -> Iterator[None]:
         UnreachableError: anything else: no connection, no answer in time, an error of the service.
     """
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
@@ -86,7 +99,13 @@ def translated(store: str, what: str) -> Iterator[None]:
         raise CredentialsError(f"Nobody is logged in to {store}", detail=f"{error}.", hint=_CREDENTIALS_HINT) from None
     except ClientError as error:
         raise _answered(error, store, what) from None
-    except BotoCoreError as error:
+    except ResponseParserError as error:
+        raise UnreachableError(
+            f"What answers does not speak as {store} does",
+            detail=f"Asked for {what}: {str(error).splitlines()[0]}".rstrip(".") + ".",
+            hint="Check the endpoint (`s3.endpoint_url`) and proxies on the way.",
+        ) from None
+    except (BotoCoreError, HTTPError) as error:  # botocore lets the latter through when the body of an error is cut off
         raise UnreachableError(
             f"{store} does not answer",
             detail=f"Asked for {what}: {error}".rstrip(".") + ".",

@@ -114,7 +114,7 @@ def load(settings: Settings, number: int | None = None) -> Predictor:
         ArtifactDamagedError: what the registry holds is not what its manifest says.
         BundleRefusedError: the bundle fails its hashes or its golden rows, or is not that of the version.
     """
-    registry = Registry(open_store(settings.registry_url), settings.model_name)
+    registry = Registry(open_store(settings.registry_url, settings.s3, settings.remote), settings.model_name)
     version = registry.resolve(settings.alias) if number is None else registry.version(number)
     if version is None:
         raise NotFoundError(

@@ -16,7 +16,8 @@ from vehins.stages.stage import Context, Outcome, Stage
 
 
 def _registry(ctx: Context) -> Registry:
-    return Registry(open_store(ctx.settings.registry_url), ctx.settings.model_name)
+    settings = ctx.settings
+    return Registry(open_store(settings.registry_url, settings.s3, settings.remote), settings.model_name)
 
 
 def outside(ctx: Context) -> dict[str, Any]:
@@ -108,7 +109,7 @@ STAGE = Stage(
     needs=(Evaluation, TrainedModel),
     work=work,
     reads=("model_name", "alias"),
-    uses=("registry", "workspace"),
+    uses=("registry", "workspace", "s3", "remote"),
     outside=outside,
     stale=stale,
 )

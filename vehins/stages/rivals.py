@@ -25,7 +25,8 @@ ROWS = "rows"
 
 def open_registry(ctx: Context) -> Registry:
     """The registry of the settings."""
-    return Registry(open_store(ctx.settings.registry_url), ctx.settings.model_name)
+    settings = ctx.settings
+    return Registry(open_store(settings.registry_url, settings.s3, settings.remote), settings.model_name)
 
 
 def of_model(registry: Registry, alias: str, digest: str) -> tuple[ModelVersion | None, ModelVersion | None]:

@@ -10,7 +10,7 @@ from uuid import uuid4
 from vehins.data.sources import ReadOptions, s3
 from vehins.data.sources._objects import Bucket, Object
 from vehins.errors import SettingsError, SourceFormatError, UnreachableError, VehinsError
-from vehins.remote import aws, probes, redshift, sql
+from vehins.remote import aws, aws_probes, probes, redshift, sql
 from vehins.remote.probes import Check
 
 if TYPE_CHECKING:
@@ -203,14 +203,14 @@ def probe(url: str, options: ReadOptions) -> Iterator[Check]:
     except VehinsError as error:
         yield probes.failed("address", error)
         return
-    for check in s3.way(source.api.client, options):
+    for check in aws_probes.way(source.api.client, options.remote):
         yield check
         if check.failed:
             return
     try:
         said = source.api.run(sql.select(_from(source.origin), ["1"]) + " LIMIT 1", lambda _: None)
     except VehinsError as error:
-        yield from s3.login_or(error, "permission to read")
+        yield from aws_probes.login_or(error, "permission to read")
         return
     yield Check("login", "ok", "accepted")
     yield Check("permission to read", "ok", "the query" if isinstance(source.origin, str) else str(source.origin))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from vehins.artifacts.manifest import digest
 from vehins.data.sources import ReadOptions, _files, csv, parquet
 from vehins.data.sources._objects import Bucket, Object, Objects
-from vehins.errors import CredentialsError, NotFoundError, SettingsError, SourceFormatError, VehinsError
+from vehins.errors import NotFoundError, SettingsError, SourceFormatError, VehinsError
 from vehins.masking import masked_address
-from vehins.remote import address, aws, probes, sql
+from vehins.remote import address, aws, aws_probes, probes
 from vehins.remote.probes import Check
 
 if TYPE_CHECKING:
@@ -145,14 +143,14 @@ def probe(url: str, options: ReadOptions) -> Iterator[Check]:
     except VehinsError as error:
         yield probes.failed("address", error)
         return
-    for check in way(bucket.client, options):
+    for check in aws_probes.way(bucket.client, options.remote):
         yield check
         if check.failed:
             return
     try:
         source = S3Source(bucket, path, _readable(bucket, path), options)
     except VehinsError as error:
-        yield from login_or(error, "permission to list")
+        yield from aws_probes.login_or(error, "permission to list")
         return
     yield Check("login", "ok", "accepted")
     yield Check("permission to list", "ok", source.size)
@@ -163,35 +161,4 @@ def probe(url: str, options: ReadOptions) -> Iterator[Check]:
         yield probes.failed("permission to read", error)
         return
     yield Check("permission to read", "ok", "the first object can be read")
-    yield clock(answer, before)
-
-
-def way(client: Any, options: ReadOptions) -> Iterator[Check]:
-    """Check name, port and certificate of the service behind a client."""
-    import os
-
-    endpoint = urlsplit(client.meta.endpoint_url)
-    secure, host = endpoint.scheme == "https", unquote(endpoint.hostname or "")
-    port, patience = endpoint.port or (443 if secure else 80), options.remote.connect_timeout
-    yield from probes.network(host, port, patience)
-    if secure:
-        yield probes.tls(host, port, patience, os.environ.get("AWS_CA_BUNDLE"))
-    else:
-        yield Check("TLS", "ok", "none", "Only for a network of your own.")
-
-
-def login_or(error: VehinsError, name: str) -> Iterator[Check]:
-    """The failed check of an error: that of the login where nobody is logged in, else the one named."""
-    if isinstance(error, CredentialsError) and "does not permit" not in error.headline:
-        yield probes.failed("login", error)
-    else:
-        yield Check("login", "ok", "accepted")
-        yield probes.failed(name, error)
-
-
-def clock(answer: dict[str, Any], before: float) -> Check:
-    """Compare the clock of the service with ours, by the date of an answer; it has whole seconds."""
-    date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    if not date:
-        return Check("clock skew", "skipped", "the store does not tell the time")
-    return sql.clock(parsedate_to_datetime(date).timestamp() + 0.5, before - 0.5, time.time() + 0.5)
+    yield aws_probes.clock(answer, before)
