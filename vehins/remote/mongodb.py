@@ -154,7 +154,8 @@ def _translated(error: Exception, address: Address) -> VehinsError:
         hint = f"{_tls_hint(address)}, and the authority that is trusted (`tlsCAFile=FILE`)."
         return UnreachableError(f"TLS with {address.label} fails", detail=said, hint=hint)
     hint = f"Check that the server runs and can be reached. {_tls_hint(address)}. Or wait longer ({_waiting(error)})."
-    return UnreachableError(f"{address.label} does not answer", detail=said, hint=hint)
+    how = " over TLS" if speaks_tls(address) else ""
+    return UnreachableError(f"{address.label} does not answer{how}", detail=said, hint=hint)
 
 
 def _tls_hint(address: Address) -> str:

@@ -39,7 +39,7 @@ class ArrowDecoder:
         if found is not None:
             return found
         each = self._by_bson.decoded(raw)
-        self._order = max(([*one] for one in each[:_LEARNT_FROM]), key=len)
+        self._order = max(([*one] for one in each[:_LEARNT_FROM]), key=len, default=[])
         return self._by_bson.table(each)
 
     def _decoded(self, raw: bytes) -> pl.DataFrame | None:

@@ -74,7 +74,7 @@ class Layout:
             values = taken.astype(dtype) if len(field.types) == 1 else np.where(field.kinds == kind, taken, values)
         found = pl.Series(values)
         there = np.isin(field.kinds, present)
-        return found if len(field.types) == 1 else found.set(pl.Series(~there), None)
+        return found.set(pl.Series(~there), None) if NULL in field.types else found
 
 
 def _read(data: bytes, dtype: str, places: Numbers) -> Numbers:
@@ -110,9 +110,9 @@ def found(raw: bytes, order: list[str]) -> Layout | None:
         if sizes is None:
             return None
         fields[name] = Field(present & _SIZES.keys() | ({NULL} if _LACKING in present else set()), kinds, values)
-        places = np.minimum(
-            values + sizes if _LACKING not in present else np.where(kinds, values + sizes, places), ends
-        )
+        places = np.where(kinds, values + sizes, places) if _LACKING in present else values + sizes
+        if (places > ends).any():
+            return None
     whole = (places == ends).all() and not signs[ends].any()
     return Layout(raw, fields, len(begins)) if whole else None
 

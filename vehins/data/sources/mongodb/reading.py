@@ -65,8 +65,9 @@ class Reading:
 
     def _open(self) -> Any:
         chosen = self._filter
-        if self._last:
-            chosen = query.both(chosen, query.behind(_identity(self._last)))
+        last = _last_id(self._last) if self._last else None
+        if last is not None:
+            chosen = query.both(chosen, query.behind(last[0]))
         order = [("_id", 1)]
         return self._collection.find_raw_batches(chosen, self._projection, sort=order, batch_size=FETCHED)
 
@@ -77,19 +78,19 @@ class Reading:
             self._cursor = None
 
     def _can_go_on(self, error: Exception) -> bool:
-        if not passes(error) or (self._last and (not self._resumes or _identity(self._last) is None)):
+        if not passes(error) or (self._last and (not self._resumes or _last_id(self._last) is None)):
             return False
         self._say("the connection broke off; going on from the last document")
         return True
 
 
-def _identity(raw: bytes) -> Any:
-    """The ``_id`` of the last document of a batch; None where it is not known to the last bit."""
+def _last_id(raw: bytes) -> tuple[Any] | None:
+    """The ``_id`` of the last document of a batch, which may be null; None where it is not known to the last bit."""
     import bson
 
     last = raw[decoding.starts(raw)[-1] :]
     value = bson.decode(last, documents.codec()).get("_id")
     with suppress(Exception):
         if bson.encode({"_id": value})[4:-1] in last:
-            return value
+            return (value,)
     return None
