@@ -1,7 +1,8 @@
-"""`python -m benchmarks [chain] [startup] [growth]`: measure, and print; by default the first two.
+"""`python -m benchmarks [chain] [startup] [growth] [mongodb]`: measure, and print; by default the first two.
 
 - chain: `vehins pipeline run` beside a plain script that trains the same LightGBM; then a run that reuses all.
 - startup: `vehins --help` beside the `--help` of a bare Typer application.
+- mongodb: reading MongoDB beside the bare driver, and the peak memory of 300,000 and of 3 million documents.
 - growth: 11.5 million synthetic customers beside 381,109: seconds per row, and the peak memory of each stage.
 
 The rows of `chain` are those of the Parquet file of `--file`, else 381,109 synthetic customers.
@@ -16,6 +17,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import measure
+from benchmarks.mongodb import mongodb
 from vehins.data.demo import batches
 
 HERE = Path(__file__).parent
@@ -91,7 +93,7 @@ def _stages(rows: int, workspace: Path) -> dict[str, measure.Cost]:
 
 def main() -> None:
     """Run the benchmarks that were asked for."""
-    known = {"chain": chain, "startup": startup, "growth": growth}
+    known = {"chain": chain, "startup": startup, "growth": growth, "mongodb": mongodb}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", nargs="*", choices=[*known, []], help="which ones")
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each command (default 5)")

@@ -1,4 +1,4 @@
-"""The way to MongoDB: TLS, logins, rights, names; what a command says when it ends somewhere, and what the doctor says."""
+"""The way to MongoDB: TLS, logins, rights, names; what a command says where it ends, and what the doctor says."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def probed(url: str, **options: Any) -> dict[str, Check]:
     return {check.name: check for check in mongodb.probe(url, ReadOptions(**{"remote": BRIEF, **options}))}
 
 
-# --- TLS ----------------------------------------------------------------------------------------------------------------
+# --- TLS --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_a_file_of_authorities_that_is_not_there(mongodb: Mongo) -> None:
     with pytest.raises(VehinsError) as caught:
         batches(f"{mongodb.url}/db?collection=c&tls=true&tlsCAFile=/nowhere.pem", CUSTOMERS)
     assert caught.value.exit_code == 3
-    assert "tlsCAFile" in caught.value.detail or "nowhere" in caught.value.detail
+    assert "nowhere" in caught.value.detail
 
 
 # --- Logins and rights ------------------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def mongodb_table(mongodb: Mongo, collection: Any) -> tuple[Mongo, Any]:
         (("127.0.0.1", "nobody.invalid"), "DNS", 6),
         (("collection=customers", "collection=customers&tls=true"), "TLS", 6),
         (("?collection=customers", ""), "address", 3),
-        (("collection=customers", "collection=customers&readPreference=x"), "TLS", 3),
+        (("collection=customers", "collection=customers&readPreference=x"), "address", 3),
     ],
 )
 def test_a_way_that_ends(mongodb_table: tuple[Mongo, Any], change: tuple[str, str], last: str, code: int) -> None:
@@ -223,11 +223,14 @@ def test_the_doctor_holds_the_fields_against_the_schema(
     server, collection = mongodb_table
     words = ("doctor", "--json", "--source", address(server, collection))
     schema = write_schema(place)
-    findings = vehins(*words, "--set", f"schema_file={schema}").json["checks"]
-    assert findings[-1]["found"] == "all 3 columns of the schema t"
+
+    def found(code: int) -> str:
+        checks = vehins(*words, "--set", f"schema_file={schema}", code=code).json["checks"]
+        return next(one["found"] for one in checks if one["check"] == "columns")
+
+    assert found(0) == "all 3 columns of the schema t"
     collection.update_many({}, {"$rename": {"age": "Ages"}})
-    findings = vehins(*words, "--set", f"schema_file={schema}", code=4).json["checks"]
-    assert "`age` (is it `Ages`?)" in findings[-1]["found"]
+    assert "`age` (is it `Ages`?)" in found(4)
 
 
 def test_a_read_preference_is_taken_from_the_address(mongodb_table: tuple[Mongo, Any]) -> None:

@@ -1,7 +1,7 @@
 """The same rows are the same Dataset, wherever they are read from.
 
-PostgreSQL, the S3 server and the one that speaks MongoDB's protocol are real; what answers for SQL Server and for
-Redshift's Data API are doubles of their protocols, so these two prove the way of the rows and nothing of those databases.
+PostgreSQL, the S3 server and the one that speaks MongoDB's protocol are real. What answers for SQL Server and for
+Redshift's Data API are doubles of their protocols: these two prove the way of the rows and nothing of those databases.
 """
 
 from __future__ import annotations

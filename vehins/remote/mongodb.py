@@ -88,6 +88,7 @@ def connected(url: str, login: Login, remote: RemoteSettings, s3: S3Settings) ->
     """
 
     address = parse(url)
+    hosts(address, remote)  # the driver would call a name that DNS does not know a wrong address
     user, password = login.resolve(address, remote, s3)
     with translated(address), _client(url, address, user, password, remote) as client:
         yield client[address.path][address.options[_COLLECTION]]
@@ -103,7 +104,7 @@ def _client(url: str, address: Address, user: str | None, password: str | None, 
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # it would only warn of an option that it does not know
             return pymongo.MongoClient(_for_pymongo(url), **options)
-    except (UserWarning, ValueError, TypeError) as error:
+    except (UserWarning, ValueError, TypeError, OSError) as error:  # the last for a file that it names
         hint = f"Write it as `{FORM}`, with options that pymongo knows."
         raise SettingsError(f"{address.label} cannot be used", detail=f"{error}.", hint=hint) from None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vehins.data.sources import ReadOptions
 from vehins.data.sources.mongodb import query
 from vehins.data.sources.mongodb.source import MongoSource
-from vehins.errors import VehinsError
+from vehins.errors import CredentialsError, VehinsError
 from vehins.remote import mongodb, probes, sql
 from vehins.remote.probes import Check
 
@@ -28,6 +28,8 @@ def probe(url: str, options: ReadOptions) -> Iterator[Check]:
         address = mongodb.parse(url)
         chosen = query.chosen(options.query)
         hosts = mongodb.hosts(address, options.remote)
+        with mongodb.connected(url, options.login, options.remote, options.s3):
+            pass  # it has not connected yet, but takes the options of the address
         yield Check("address", "ok", address.label)
     except VehinsError as error:
         yield probes.failed("DNS" if "SRV" in error.headline else "address", error)
@@ -43,7 +45,7 @@ def probe(url: str, options: ReadOptions) -> Iterator[Check]:
                 yield check
                 due = CHECKS[CHECKS.index(check.name) + 1] if check.name != CHECKS[-1] else due
     except VehinsError as error:
-        yield probes.failed(due, error)
+        yield probes.failed("login" if due == "TLS" and isinstance(error, CredentialsError) else due, error)
 
 
 def _network(hosts: list[tuple[str, int]], timeout: float) -> Iterator[Check]:
