@@ -2,6 +2,7 @@
 
 - chain: `vehins pipeline run` beside a plain script that trains the same LightGBM; then a run that reuses all.
 - startup: `vehins --help` beside the `--help` of a bare Typer application.
+- mongodb: reading MongoDB beside the bare driver, and the peak memory of 300,000 and of 3 million documents.
 - growth: 11.5 million synthetic customers beside 381,109: seconds per row, and the peak memory of each stage.
 - scores: `vehins predict` of 11.5 million synthetic customers, in several forms: seconds per row, and peak memory.
 - quality: vehins beside scikit-learn, XGBoost and CatBoost on real customers; these need `pip install --group bench`.
@@ -20,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import measure
+from benchmarks.mongodb import mongodb
 from benchmarks.registry import registry
 from vehins.data.demo import batches
 
@@ -133,6 +135,7 @@ def main() -> None:
         "startup": startup,
         "growth": growth,
         "scores": scores,
+        "mongodb": mongodb,
         "quality": quality,
         "registry": registry,
         "resampling": resampling,

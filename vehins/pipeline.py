@@ -6,9 +6,9 @@ A single stage and the whole chain go the same way: the same functions make the 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -223,8 +223,8 @@ class _Chain:
     def _make(self, stage: Stage, recipe: Recipe, begin: float) -> Artifact[AnyManifest]:
         """Let the stage do its work in a draft, and commit it."""
         with self._workspace.draft(stage.makes.__name__) as folder:
-            context = _context(self._settings, stage, self._report.artifacts, folder, self._observer, recipe.outside)
-            outcome = stage.work(context)
+            context = _context(self._settings, stage, self._report.artifacts, folder, self._observer)
+            outcome = stage.work(replace(context, recipe=recipe, forced=stage.name in self._force))
             self._observer.progress("hashing and writing")
             manifest = stage.makes.model_validate(
                 {
@@ -312,11 +312,10 @@ def _context(
     artifacts: Artifacts,
     folder: Path,
     observer: Observer | None,
-    known: Mapping[str, Any] | None = None,
 ) -> Context:
     consumed = {kind.__name__: artifacts[kind.__name__] for kind in stage.needs}
     progress = observer.progress if observer is not None else _silent
-    return Context(stage.settings_of(settings), consumed, folder, progress, known or {})
+    return Context(stage.settings_of(settings), consumed, folder, progress)
 
 
 def _silent(text: str, done: float = 0, total: float | None = None) -> None:

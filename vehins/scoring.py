@@ -177,7 +177,7 @@ def _stage(
     """Set down the typed rows; return them and the columns that they lack. The target is not looked at."""
     staging, missing = Staging(folder), list[str]()
     for batch in source.batches(table):
-        untargeted = batch.drop(table.target, strict=False)
+        untargeted = batch.drop(table.target, conform.UNREAD + table.target, strict=False)
         if staging.rows == 0:
             missing = _missing(table, untargeted.columns, source.label)
         typed = conform.conform(untargeted, table, staging.rows)

@@ -67,7 +67,9 @@ class IngestSettings(Section):
         None, description="Which rows to read: a filter (extended JSON) for MongoDB, a statement for SQL databases."
     )
     since: str | None = Field(
-        None, description="Field that tells when a customer changed: only later ones than in the last Dataset are read."
+        None,
+        min_length=1,
+        description="Field that tells when a customer changed: only later ones than in the last Dataset are read.",
     )
 
     @field_validator("csv_delimiter")

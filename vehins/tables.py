@@ -74,6 +74,7 @@ def _stage(source: Source, schema: TableSchema, key: str, folder: Path, progress
     first = next((batch for batch in source.batches(schema)), None)
     if first is None or first.is_empty():
         raise SourceFormatError(f"{source.label} has no rows", hint="Name another file: `vehins load FILE --to URL`.")
+    first = conform.plain(first)
     if key not in first.columns:
         near = schema.nearest(key)
         detail = f"It has {', '.join(f'`{name}`' for name in first.columns)}."
@@ -82,9 +83,10 @@ def _stage(source: Source, schema: TableSchema, key: str, folder: Path, progress
     wide, staging = _widened(schema, first.columns), Staging(folder)
     for batch in source.batches(wide):
         typed = conform.conform(batch, wide, staging.rows)
-        known = [name for name in batch.columns if name in schema.columns]
+        plain = conform.plain(batch)
+        known = [name for name in plain.columns if name in schema.columns]
         unparsed = typed.unparsed.filter(typed.unparsed["column"].is_in(known))
-        rows = batch.with_columns(typed.rows.select(known)).select(_portable(batch, set(known)))
+        rows = plain.with_columns(typed.rows.select(known)).select(_portable(plain, set(known)))
         staging.add(rows, unparsed)
         progress(f"{staging.rows:,} rows read")
     return staging

@@ -1,7 +1,7 @@
 """The same rows are the same Dataset, wherever they are read from.
 
-PostgreSQL and the S3 server are real; what answers for SQL Server and for Redshift's Data API are doubles of their
-protocols, so these two prove the way of the rows and nothing of those databases.
+PostgreSQL, the S3 server and the one that speaks MongoDB's protocol are real. What answers for SQL Server and for
+Redshift's Data API are doubles of their protocols: these two prove the way of the rows and nothing of those databases.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from vehins_runner import customers, manifest
 
 from vehins.data.sinks import WriteOptions, open_sink
 
+SOME = 20_000
 REAL = Path(__file__).parents[3] / "shared" / "data" / "vehicle-insurance.parquet"
 
 
@@ -56,7 +57,12 @@ def from_s3(request, frame, kind, write):
     return ["--source", f"{store.url}/in", *store.words]
 
 
-STORES = [from_postgres, from_sqlserver, from_redshift, from_s3_parquet, from_s3_csv]
+def from_mongodb(request, frame):
+    server, collection = request.getfixturevalue("mongodb"), request.getfixturevalue("collection")
+    return through_sink(f"{server.url}/{collection.database.name}?collection=rows", frame)
+
+
+STORES = [from_mongodb, from_postgres, from_sqlserver, from_redshift, from_s3_parquet, from_s3_csv]
 
 
 def content(vehins, words):
@@ -83,3 +89,15 @@ def test_all_real_rows_are_the_same_dataset_from_every_store(vehins, request, pu
     expected = content(vehins, ["--source", REAL])
     assert expected[1] == 304_784
     assert content(vehins, put(request, pl.read_parquet(REAL))) == expected
+
+
+@pytest.mark.parametrize("reader", ["bson", "arrow"])
+def test_some_real_rows_are_the_same_dataset_from_mongodb(vehins, request, reader):
+    if not REAL.exists():
+        pytest.skip("shared/data/vehicle-insurance.parquet is not beside the checkout: it is no part of vehins")
+    frame = pl.read_parquet(REAL).head(SOME)
+    frame.write_parquet("rows.parquet")
+    expected = content(vehins, ["--source", "rows.parquet"])
+    words = [*from_mongodb(request, frame), "--set", f"mongodb.reader={reader}"]
+    assert content(vehins, words) == expected
+    assert manifest("Dataset")["result"]["rows_read"] == SOME

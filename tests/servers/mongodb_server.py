@@ -62,12 +62,13 @@ def _answers(url: str) -> bool:
 
 
 @contextmanager
-def running_mongodb(*options: str, url_options: str = "") -> Iterator[Mongo]:
+def running_mongodb(*options: str, url_options: str = "", port: int | None = None) -> Iterator[Mongo]:
     """A server until the end of the block; ``options`` are more of its command line.
 
+    ``port`` is that of another one that has gone, whose storage this one has.
     ``url_options`` stand behind the address with which to see whether it is ready (``/?tls=true&...``).
     """
-    port = free_port()
+    port = port or free_port()
     url = f"mongodb://{HOST}:{port}"
     storage = ("--storage-path", ":memory:", "--standalone")
     command = [program("secantusd-py"), "--host", HOST, "--port", str(port), *storage, *options]

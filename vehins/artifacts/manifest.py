@@ -88,6 +88,19 @@ def _short(value: Any) -> str:
 # --- What each stage found --------------------------------------------------------------------------------------------
 
 
+class ChangesRecord(Record):
+    """What an incremental read found: which rows are new, which are others than before, which were kept."""
+
+    field: str = Field(description="The field that tells when a row changed.")
+    since: str | None = Field(description="Rows below this value were not read; null when all were.")
+    mark: str | None = Field(description="Highest value of the field when the read began: where the next one starts.")
+    previous: str | None = Field(description="Id of the Dataset that the kept rows are from.")
+    reason: str | None = Field(description="Why all rows were read.")
+    new: int = Field(ge=0, description="Rows that the previous Dataset does not have.")
+    changed: int = Field(ge=0, description="Rows that are not what they were in the previous Dataset.")
+    kept: int = Field(ge=0, description="Rows that are what they were.")
+
+
 class DatasetResult(Record):
     """Customer rows, typed by the schema, each on its side of the split."""
 
@@ -104,6 +117,12 @@ class DatasetResult(Record):
     unparsed_cells: int = Field(
         ge=0, description="Values that are not of their column's type; kept in unparsed.parquet."
     )
+    rows_read: int | None = Field(
+        default=None,
+        ge=0,
+        description="Rows that the source sent, counted before any was converted; each became a row.",
+    )
+    changes: ChangesRecord | None = Field(default=None, description="What was read by `--since`; null without it.")
 
 
 class Example(Record):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from vehins.artifacts.evaluation import EvaluationResult
-from vehins.artifacts.manifest import Anomaly, Evaluation, PushedModel, TrainedModel, Validation
+from vehins.artifacts.manifest import Anomaly, Dataset, Evaluation, PushedModel, TrainedModel, Validation
 from vehins.cli.command import program
 from vehins.cli.terminal import STYLES, Terminal, make_table, plain
 from vehins.data.parts import QUARANTINE_FILE
@@ -26,6 +26,7 @@ def show_stage(terminal: Terminal, report: Report) -> None:
     for record in report.stages:
         if record.manifest:
             terminal.out(record.manifest)
+    _changes(terminal, report)
     _anomalies(terminal, report)
     _search(terminal, report)
     _judgement(terminal, report)
@@ -47,6 +48,7 @@ def show_chain(terminal: Terminal, report: Report, settings: Settings, command: 
             for r in report.stages
         ]
         terminal.console.print(make_table(("Stage", "Status", "Seconds", "Artifact"), rows))
+    _changes(terminal, report)
     _anomalies(terminal, report)
     _search(terminal, report)
     _judgement(terminal, report)
@@ -57,6 +59,20 @@ def show_chain(terminal: Terminal, report: Report, settings: Settings, command: 
         hint = f"{report.error.hint}\nThen go on, finished stages are kept: {command}"
         report.error.hint = hint.strip()
     _end(terminal, report)
+
+
+def _changes(terminal: Terminal, report: Report) -> None:
+    """What `--since` has read and what it has kept."""
+    found = report.manifest(Dataset)
+    changes = found.result.changes if found else None
+    if changes is None:
+        return
+    if changes.reason:
+        read = f"all rows read ({changes.reason})"
+    else:
+        read = f"read since {changes.field} {changes.since}, upon Dataset {changes.previous}"
+    counts = f"{changes.new:,} rows new, {changes.changed:,} changed, {changes.kept:,} kept"
+    terminal.say(f"Changes   {counts}; {plain(read)}")
 
 
 def _anomalies(terminal: Terminal, report: Report) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vehins.artifacts.manifest import Anomaly, ColumnStatistics, Example
-from vehins.data.conform import ROW, polars_type
+from vehins.data.conform import ID, ROW, polars_type
 from vehins.data.schema import Column, TableSchema
 from vehins.data.split import text_hash
 
@@ -228,7 +228,10 @@ def anomalies(rows: pl.LazyFrame, schema: TableSchema, rules: list[Check], count
 def _examples(broken: pl.LazyFrame, schema: TableSchema, column: str) -> list[Example]:
     import polars as pl
 
-    key = pl.col(schema.key).cast(pl.String) if schema.key else "row " + pl.col(ROW).cast(pl.String)
+    names = [pl.col(schema.key).cast(pl.String)] if schema.key else []
+    if ID in broken.collect_schema():
+        names.append(pl.col(ID))
+    key = pl.coalesce(*names, *([] if schema.key else ["row " + pl.col(ROW).cast(pl.String)]))
     value = pl.col(column).cast(pl.String)
     few = broken.select(key.fill_null("null").alias("key"), value.fill_null("null").alias("value")).head(EXAMPLES)
     return [Example(key=key, value=value) for key, value in few.collect().iter_rows()]

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 ROW = "__row__"
+# Columns about the rows that a source may add to those of the table.
+ID = "__id__"
+"""What its store calls a row, as text: shown where the row has no key."""
+UNREAD = "__unread__:"
+"""In front of a column's name: texts of values that are of none of the schema's types, and null in that column."""
 _RAW = "__raw__:"
 # From here on a float no longer tells one integer from the next.
 _EXACT = 2**53
@@ -27,6 +32,11 @@ class Conformed(NamedTuple):
     """The columns that the schema keeps, in its order."""
     unparsed: pl.DataFrame
     """Values that are not of their column's type: ``row`` (of the data set), ``key``, ``column``, ``value``."""
+
+
+def plain(batch: pl.DataFrame) -> pl.DataFrame:
+    """A batch with the columns of the table alone."""
+    return batch.drop([name for name in batch.columns if name == ID or name.startswith(UNREAD)])
 
 
 def polars_type(dtype: Dtype) -> pl.DataType:
@@ -54,7 +64,8 @@ def conform(batch: pl.DataFrame, schema: TableSchema, first_row: int) -> Conform
     ]
     # Not `select`: where the batch has none of the columns, that would make one row of all.
     plan = batch.lazy().with_columns(*typed, *(expr.alias(_RAW + name) for name, expr in raw.items()))
-    both = plan.select(*schema.kept, *(_RAW + name for name in raw)).collect()
+    about = [name for name in batch.columns if name == ID or name.startswith(UNREAD)]
+    both = plan.select(*schema.kept, *(_RAW + name for name in raw), *about).collect()
     return Conformed(both.select(schema.kept), _unparsed(both, list(raw), schema, first_row))
 
 
@@ -152,11 +163,34 @@ def _unparsed(both: pl.DataFrame, names: list[str], schema: TableSchema, first_r
     for name in names:
         if both[name].null_count() > both[_RAW + name].null_count():
             wrong = numbered.filter(pl.col(name).is_null() & pl.col(_RAW + name).is_not_null())
-            key = _printable(wrong[_RAW + schema.key]) if schema.key in names else pl.lit(None, dtype=pl.String)
-            value = _printable(wrong[_RAW + name])
-            row = wrong[ROW].cast(pl.Int64)
-            cells.append(wrong.select(row=row, key=key, column=pl.lit(name), value=value))
+            cells.append(_cells(wrong, name, _RAW + name, schema))
+    for unread in (column for column in both.columns if column.startswith(UNREAD)):
+        wrong = numbered.filter(pl.col(unread).is_not_null())
+        cells.append(_cells(wrong, unread.removeprefix(UNREAD), unread, schema))
     return pl.concat(cells)
+
+
+def _cells(wrong: pl.DataFrame, name: str, raw: str, schema: TableSchema) -> pl.DataFrame:
+    """The cells of one column in some rows; ``raw`` has their values as they were read."""
+    import polars as pl
+
+    return wrong.select(
+        row=pl.col(ROW).cast(pl.Int64), key=_keys(wrong, schema), column=pl.lit(name), value=_printable(wrong[raw])
+    )
+
+
+def _keys(rows: pl.DataFrame, schema: TableSchema) -> pl.Series:
+    """What to call some rows: by their key as it was read or, where there is none, as their store calls them."""
+    import polars as pl
+
+    raw = _RAW + (schema.key or "")
+    keys = _printable(rows[raw]) if raw in rows.columns else pl.Series([None] * rows.height, dtype=pl.String)
+    if ID not in rows.columns:
+        return keys
+    known = rows[schema.key].is_not_null() if schema.key else pl.repeat(False, rows.height, eager=True)
+    named = pl.DataFrame({"key": keys, "known": known, "id": rows[ID]})
+    shown = pl.when("known").then("key").otherwise(pl.coalesce("id", "key"))
+    return named.select(shown).to_series()
 
 
 def _printable(values: pl.Series) -> pl.Series:

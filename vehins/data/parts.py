@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vehins.data import schema as table_schema
-from vehins.data.conform import ROW
+from vehins.data.conform import ID, ROW
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,10 +35,14 @@ def rows(dataset: Artifact[Dataset]) -> pl.LazyFrame:
     """All rows of a data set, numbered from 0 in the column ``__row__``, with their side in ``__side__``."""
     import polars as pl
 
+    return pl.scan_parquet(paths(dataset), glob=False).with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
+
+
+def paths(dataset: Artifact[Dataset]) -> list[Path]:
+    """The Parquet parts of a data set, in the order of its rows."""
     names = [record.path for record in dataset.manifest.files if record.path.startswith(_PARTS + "/")]
     # By number, and not by name: five digits are a minimum.
-    paths = [dataset.path(name) for name in sorted(names, key=lambda name: (len(name), name))]
-    return pl.scan_parquet(paths, glob=False).with_row_index(ROW).with_columns(pl.col(ROW).cast(pl.Int64))
+    return [dataset.path(name) for name in sorted(names, key=lambda name: (len(name), name))]
 
 
 def clean_rows(dataset: Artifact[Dataset], validation: Artifact[Validation]) -> pl.LazyFrame:
@@ -54,4 +58,4 @@ def rows_without(everything: pl.LazyFrame, quarantine: Path | None) -> pl.LazyFr
     if quarantine is not None:
         bad = pl.scan_parquet(quarantine, glob=False).select(ROW)
         everything = everything.join(bad, on=ROW, how="anti", maintain_order="left")
-    return everything.drop(ROW)
+    return everything.drop(ROW, ID, strict=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-from vehins.artifacts.manifest import AnyManifest, Record
+from vehins.artifacts.manifest import AnyManifest, Recipe, Record
 from vehins.artifacts.workspace import Artifact
 from vehins.errors import VehinsError
 from vehins.settings import Settings, flatten
@@ -34,8 +34,15 @@ class Context:
     folder: Path
     """The draft in which it makes its files."""
     progress: Progress
-    known: Mapping[str, Any] = field(default_factory=dict)
-    """The state outside, as the recipe has it; empty while the recipe is being written."""
+    recipe: Recipe | None = None
+    """What decides the result; None while it is being written."""
+    forced: bool = False
+    """Whether nothing that was made before is to be taken over."""
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """The state outside, as the recipe has it."""
+        return self.recipe.outside if self.recipe else {}
 
     def input(self, kind: type[M]) -> Artifact[M]:
         """The input of a kind."""

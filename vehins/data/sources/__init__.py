@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from vehins.data.kinds import modules_with
 from vehins.errors import SettingsError
@@ -70,6 +70,34 @@ class Source(Protocol):
 
     def batches(self, schema: TableSchema) -> Iterator[pl.DataFrame]:
         """Yield the rows in bounded batches, with the source's own column names and types."""
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A source that counts what it is sent, before any of it is converted."""
+
+    @property
+    def rows_read(self) -> int:
+        """Rows so far."""
+        ...
+
+
+@runtime_checkable
+class Incremental(Source, Protocol):
+    """A source that can tell which rows have changed, by a field that only grows."""
+
+    @property
+    def mark(self) -> str | None:
+        """The field's highest value when the last reading began, as `changes` takes it; None where there is none."""
+        ...
+
+    def changes(self, schema: TableSchema, field: str, mark: str | None) -> Iterator[pl.DataFrame]:
+        """Yield what `batches` does, less rows that the field says are older than the mark (None: less nothing).
+
+        A row at the mark itself may have been written after the mark was taken, so it is read again. Every row has a
+        name that is unique and stays, in the column `conform.ID`.
+        """
         ...
 
 

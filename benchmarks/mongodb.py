@@ -1,0 +1,133 @@
+"""MongoDB as a source: decoding, reading and ingesting, beside what the bare driver does.
+
+The server is the one of the tests, which is slow: what counts are the ratios of two readers of the same server, in turn.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import measure
+from vehins.data import schema as table_schema
+from vehins.data.demo import batches as demo_batches
+from vehins.data.sources import ReadOptions, open_source
+from vehins.data.sources.mongodb.decoding import decoder
+from vehins.data.sources.mongodb.reading import FETCHED
+from vehins.settings import MongoSettings
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "servers"))
+VEHINS = [sys.executable, "-m", "vehins"]
+FEW, MANY = 300_000, 3_000_000
+SCHEMA = table_schema.load("vehicle-insurance")
+PATHS = {name: name for name in SCHEMA.kept}
+
+
+def _documents(rows: int) -> Iterator[list[dict[str, Any]]]:
+    """Synthetic customers as documents, some thousand at a time."""
+    import polars as pl
+
+    for batch in demo_batches(rows, seed=1):
+        for some in batch.select(pl.col("id").alias("_id"), pl.all()).iter_slices(FETCHED):
+            yield some.to_dicts()
+
+
+def _paired(first: Callable[[], None], second: Callable[[], None], runs: int) -> tuple[list[float], list[float]]:
+    """Seconds of two functions, in turn; one run of each is not counted."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(runs + 1):
+        for function, found in zip((first, second), times, strict=True):
+            begin = time.perf_counter()
+            function()
+            found.append(time.perf_counter() - begin)
+    return times[0][1:], times[1][1:]
+
+
+def _report(title: str, quick: list[float], slow: list[float], rows: int, promise: str) -> None:
+    found = sorted(b / a for a, b in zip(quick, slow, strict=True))
+    rate = rows / statistics.median(quick)
+    extent = f"{found[0]:.2f} to {found[-1]:.2f}"
+    print(f"{title:<44} {rate:12,.0f} rows/s   ratio {statistics.median(found):.2f} ({extent})   {promise}")
+
+
+def _decode(runs: int) -> None:
+    """The two readers on batches that are there already."""
+    import bson
+
+    raws = [b"".join(map(bson.encode, some)) for some in _documents(200_000)]
+
+    def by(reader: str) -> Callable[[], None]:
+        found = decoder(reader, PATHS, SCHEMA, identify=False)
+        return lambda: [found.frame(raw) for raw in raws] and None  # type: ignore[func-returns-value]
+
+    arrow, default = _paired(by("arrow"), by("bson"), runs)
+    _report("decode with mongo-arrow, beside the default", arrow, default, 200_000, "(promised: at least 2.5)")
+
+
+def _read(url: str, collection: Any, runs: int) -> None:
+    """The source beside a bare loop over the same cursor."""
+    import bson
+
+    def bare() -> None:
+        for raw in collection.find_raw_batches({}, sort=[("_id", 1)], batch_size=FETCHED):
+            bson.decode_all(raw)
+
+    for reader in ("bson", "arrow"):
+
+        def ours(reader: str = reader) -> None:
+            for _ in open_source(url, ReadOptions(mongodb=MongoSettings(reader=reader))).batches(SCHEMA):
+                pass
+
+        mine, theirs = _paired(ours, bare, runs)
+        _report(f"read ({reader}), beside bare decode_all", mine, theirs, FEW, "(promised: at least 0.9)")
+
+
+def _ingest(url: str, folder: Path, runs: int) -> None:
+    """The whole command, beside the bare loop as a process of its own."""
+    script = (
+        "import sys, bson, pymongo, urllib.parse as u; url = sys.argv[1]; name = u.urlsplit(url).path[1:];"
+        "c = pymongo.MongoClient(url.split('?')[0])[name]['customers'];"
+        f"[bson.decode_all(raw) for raw in c.find_raw_batches({{}}, sort=[('_id', 1)], batch_size={FETCHED})]"
+    )
+    for reader in ("bson", "arrow"):
+        words = [*VEHINS, "ingest", "--source", url, "-w", str(folder / "w"), "--set", f"mongodb.reader={reader}"]
+        ours, bare = measure.pairs(lambda words=words: words, lambda: [sys.executable, "-c", script, url], runs)
+        print(measure.report(f"vehins ingest ({reader})", ours))
+        print(measure.report("bare loop, all kept", bare))
+
+
+def _memory(url: str, rows: int, folder: Path) -> None:
+    for reader in ("bson", "arrow"):
+        words = ["ingest", "--source", url, "-w", str(folder / "memory"), "--set", f"mongodb.reader={reader}"]
+        cost = measure.run([*VEHINS, *words])
+        rate = rows / cost.seconds
+        print(
+            f"ingest of {rows:>9,} ({reader:<5}) {cost.seconds:7.1f} s {rate:10,.0f} rows/s   peak {cost.peak_mb:,.0f} MB"
+        )
+
+
+def mongodb(runs: int, folder: Path, _: Path | None) -> None:
+    """All of it."""
+    from mongodb_server import running_mongodb
+
+    _decode(runs)
+    storage = ("--storage-path", str(folder / "storage"), "--oplog-max-entries", "1000")
+    with running_mongodb(*storage) as server, server.client() as client:
+        url = f"{server.url}/bench?collection=customers"
+        collection = client["bench"]["customers"]
+        have = 0
+        for rows in (FEW, MANY):
+            for some in _documents(rows):
+                if some[0]["_id"] >= have:
+                    collection.insert_many(some, ordered=False)
+            have = rows
+            found = collection.count_documents({})
+            assert found == rows, found
+            if rows == FEW:
+                _read(url, collection, runs)
+                _ingest(url, folder, runs)
+            _memory(url, rows, folder)
