@@ -1,6 +1,6 @@
 """MongoDB as a source: decoding, reading and ingesting, beside what the bare driver does.
 
-The server is the one of the tests, which is slow: what counts are the ratios of two readers of the same server, in turn.
+The server is the one of the tests, which is slow: what counts are the ratios of two readers of it, in turn.
 """
 
 from __future__ import annotations
@@ -105,9 +105,8 @@ def _memory(url: str, rows: int, folder: Path) -> None:
         words = ["ingest", "--source", url, "-w", str(folder / "memory"), "--set", f"mongodb.reader={reader}"]
         cost = measure.run([*VEHINS, *words])
         rate = rows / cost.seconds
-        print(
-            f"ingest of {rows:>9,} ({reader:<5}) {cost.seconds:7.1f} s {rate:10,.0f} rows/s   peak {cost.peak_mb:,.0f} MB"
-        )
+        title = f"ingest of {rows:>9,} ({reader:<5})"
+        print(f"{title} {cost.seconds:7.1f} s {rate:10,.0f} rows/s   peak {cost.peak_mb:,.0f} MB")
 
 
 def mongodb(runs: int, folder: Path, _: Path | None) -> None:

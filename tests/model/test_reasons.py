@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from itertools import pairwise
 
@@ -28,13 +27,6 @@ SCHEMA = TableSchema.model_validate(
         },
     }
 )
-
-
-class Product(features.NumberFeature):
-    """A feature that is no column of the table, being made of two."""
-
-    def expression(self) -> pl.Expr:
-        return (pl.col("age") * pl.col("premium")).cast(pl.Float64).fill_null(math.nan)
 
 
 def customers(count: int) -> pl.DataFrame:
@@ -191,21 +183,22 @@ def test_amounts_are_told_to_the_cent():
     ]
 
 
-def test_a_feature_made_of_several_columns_shows_what_the_model_sees(tmp_path, monkeypatch):
-    fit = features.fit(customers(3_000).lazy(), SCHEMA)
-    product = Product(name="age x premium", minimum=0, maximum=1e9, dtype="float64")
-    pair = features.CategoryFeature(name="pair", vocabulary=["a|true", "b|false"], dtype="uint8")
-    encoder = features.Encoder(features=[product, *fit.features[2:]])
-    monkeypatch.setattr(features, "parse", lambda _: encoder)
-    monkeypatch.setattr(Bundle, "_check_golden", lambda *_: None)  # such a feature has no path for single rows here
-    model = fitted(tmp_path, encoder)
+def test_a_feature_made_of_two_columns_shows_what_they_have(tmp_path):
+    made = {
+        "age x premium": {"kind": "product", "columns": ["age", "premium"]},
+        "city, insured": {"kind": "cross", "columns": ["city", "insured"]},
+    }
+    schema = TableSchema.model_validate({**SCHEMA.model_dump(), "interactions": made})
     rows = customers(400)
-    found = pl.concat(reasons.strongest(model, rows, 4).get_columns()).drop_nulls()
-    shown = [text for text in found if text.startswith("age x premium = ")]
-    assert len(shown) == 400
-    assert sum(text.startswith("age x premium = missing ") for text in shown) == rows["premium"].null_count()
-    codes = np.array([1.0, 0.0, 2.0])
-    assert reasons._values(pair, None, rows, codes, np.array([0, 1, 2])).to_list() == ["a|true", "missing", "b|false"]
+    model = fitted(tmp_path, features.fit(customers(3_000).lazy(), schema))
+    found = pl.concat(reasons.strongest(model, rows, 7).get_columns()).drop_nulls().to_list()
+    products = [text for text in found if text.startswith("age x premium = ")]
+    assert sum(" = missing " in text for text in products) == rows["premium"].null_count()
+    crosses = {
+        text.partition(" = ")[2].split(" raises ")[0].split(" lowers ")[0] for text in found if ", insured" in text
+    }
+    assert crosses == {*(f"{city} and {word}" for city in "abc" for word in ("true", "false")), "missing"}
+    assert {found.feature for found in reasons.influences(model, rows)} >= set(made)
 
 
 # --- Many rows --------------------------------------------------------------------------------------------------------

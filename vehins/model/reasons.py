@@ -188,28 +188,25 @@ def _lowered(description: str) -> str:
 
 
 def _values(feature: Feature, unit: str | None, rows: pl.DataFrame, encoded: np.ndarray, at: np.ndarray) -> pl.Series:
-    """What the rows with the numbers ``at`` have in a feature, as texts.
-
-    A feature that is no column of the table, being made of others, shows what the model sees.
-    """
+    """What the rows with the numbers ``at`` have in a feature, as texts."""
     import polars as pl
 
     code = pl.Series(encoded[at])
-    value = _as_text(rows[feature.name].gather(at)) if feature.name in rows.columns else _decoded(feature, code)
+    value = _raw(feature, rows, code, at)
     value = value + f" {unit}" if unit else value
-    if feature.kind == "category":
+    if feature.is_category:
         value = value + pl.select(pl.when(code == UNKNOWN).then(pl.lit(_UNSEEN)).otherwise(pl.lit(""))).to_series()
     return value.fill_null(_MISSING)
 
 
-def _decoded(feature: Feature, code: pl.Series) -> pl.Series:
-    """What an encoded value stands for; null for code 0 and for NaN."""
-    import polars as pl
-
-    if feature.kind == "number":
-        return _as_text(code.fill_nan(None))
-    words = pl.Series([None, *feature.vocabulary], dtype=pl.String)
-    return words.gather(code.cast(pl.UInt32))
+def _raw(feature: Feature, rows: pl.DataFrame, code: pl.Series, at: np.ndarray) -> pl.Series:
+    """The value in the table; of a cross both of them, and of what is computed the number that the model sees."""
+    if feature.kind == "cross":
+        first, second = (_as_text(rows[name].gather(at)) for name in feature.columns)
+        return first + " and " + second
+    if feature.name in rows.columns:
+        return _as_text(rows[feature.name].gather(at))
+    return _as_text(code.fill_nan(None))
 
 
 def _as_text(values: pl.Series) -> pl.Series:
@@ -242,7 +239,7 @@ def _frame(rows: Sequence[Mapping[str, Scalar | None]], table: TableSchema) -> p
 def _influence(bundle: Bundle, rows: pl.DataFrame, found: Contributions, number: int, size: float) -> Influence:
     feature = bundle.encoder.features[number]
     amounts, encoded, about = found.values[:, number], found.matrix[:, number], _column(bundle, feature)
-    trend = _trend(encoded, amounts) if feature.kind == "number" else None
+    trend = None if feature.is_category else _trend(encoded, amounts)
     effects = list(_effects(feature, rows, encoded, amounts))
     return Influence(
         feature=feature.name,
@@ -251,7 +248,7 @@ def _influence(bundle: Bundle, rows: pl.DataFrame, found: Contributions, number:
         mean_absolute=size,
         trend=trend,
         effects=effects,
-        sentence=_direction(feature, trend, effects),
+        sentence=_direction(trend, effects),
     )
 
 
@@ -270,7 +267,7 @@ def _effects(feature: Feature, rows: pl.DataFrame, encoded: np.ndarray, amounts:
     import numpy as np
     import polars as pl
 
-    if feature.kind == "category":
+    if feature.is_category:
         named = pl.DataFrame(
             {"value": _values(feature, None, rows, encoded, np.arange(len(encoded))), "amount": amounts}
         )
@@ -301,8 +298,8 @@ def _fifths(pairs: pl.DataFrame) -> pl.DataFrame:
     return means.with_columns(low.alias("low"), high.alias("high")).with_columns(value.alias("value"))
 
 
-def _direction(feature: Feature, trend: float | None, effects: list[ValueEffect]) -> str:
-    if feature.kind == "number" and trend is not None and abs(trend) >= _STEADY:
+def _direction(trend: float | None, effects: list[ValueEffect]) -> str:
+    if trend is not None and abs(trend) >= _STEADY:
         return f"The higher it is, the {'higher' if trend > 0 else 'lower'} the score."
     if len(effects) < 2:
         return "It is the same for all rows."
