@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from vehins.artifacts.files import flush_file, flush_folder
 from vehins.data import checks, conform
 from vehins.data.sinks import Sink, WriteOptions, open_sink
 from vehins.data.sources import ReadOptions, Source, open_source
-from vehins.data.staging import Staging
+from vehins.data.staging import Staging, scratch
 from vehins.errors import AnomaliesError, SettingsError, SourceFormatError, VehinsError, storage_error
 from vehins.masking import masked_address
 from vehins.model import reasons
@@ -87,10 +86,10 @@ def score(settings: Settings, to: str, wish: Wish, progress: Callable[[str], Non
     source = open_source(settings.source, ReadOptions.of(settings))
     model = serving.load(settings, wish.version)
     _check_key(model.table, sink)
-    with tempfile.TemporaryDirectory(prefix="vehins-") as folder:
-        staging, missing = _stage(source, model.table, Path(folder), progress)
+    with scratch() as folder:
+        staging, missing = _stage(source, model.table, folder, progress)
         rules = checks.checks(model.table, missing)
-        bad = Path(folder) / "bad"
+        bad = folder / "bad"
         bad.mkdir()
         aside = _set_aside(staging, model.table, rules, bad)
         kept = _keep(bad, wish.quarantine or _default(settings, now)) if aside.len() else None
