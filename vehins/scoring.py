@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 COLUMNS = ("rank", "probability", "percentile", "contact", "model", "model_version", "scored_at")
 _REASON = re.compile(r"reason_[0-9]+")
 QUARANTINE_SUFFIXES = (".csv", ".parquet", ".pq")
-_SLICE_ROWS = 250_000
+_SLICE_ROWS, _EXPLAINED_ROWS = 250_000, 10_000  # explaining takes long: so many rows until one hears of it
 
 
 class Wish(NamedTuple):
@@ -261,9 +261,10 @@ class _Scoring:
 
     def _all(self) -> Iterator[pl.DataFrame]:
         count = self._wish.reasons
-        for rows in self._staging.batches(without=self._aside):
-            answers = self._scored(rows)
-            yield answers.hstack(reasons.strongest(self._model.bundle, rows, count)) if count else answers
+        for part in self._staging.batches(without=self._aside):
+            for rows in part.iter_slices(_EXPLAINED_ROWS if count else _SLICE_ROWS):
+                answers = self._scored(rows)
+                yield answers.hstack(reasons.strongest(self._model.bundle, rows, count)) if count else answers
 
     def _best(self, count: int) -> Iterator[pl.DataFrame]:
         """Hold the best so far, and no row more; of equals, the one that came first is the better."""
@@ -286,11 +287,14 @@ class _Scoring:
         """The reasons of the rows of these numbers, with ``__row__``."""
         import polars as pl
 
-        parts = []
+        parts, explained = [], 0
         for rows in self._staging.batches(numbered=True):
             chosen = rows.filter(pl.col(conform.ROW).is_in(numbers.implode()))
-            why = reasons.strongest(self._model.bundle, chosen, self._wish.reasons)
-            parts.append(why.with_columns(chosen[conform.ROW]))
+            for some in chosen.iter_slices(_EXPLAINED_ROWS):
+                why = reasons.strongest(self._model.bundle, some, self._wish.reasons)
+                parts.append(why.with_columns(some[conform.ROW]))
+                explained += some.height
+                self._progress(f"{explained:,} rows explained")
         return pl.concat(parts)
 
     def _scored(self, rows: pl.DataFrame) -> pl.DataFrame:
