@@ -6,7 +6,7 @@ import time
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from vehins.errors import UnreachableError
@@ -50,6 +50,7 @@ def test_no_password_is_left_in_an_address(form: str, readable: tuple[str, ...],
 
 @pytest.mark.parametrize(("form", "readable"), FORMS)
 @given(password=PASSWORDS)
+@example(password="000 ")
 def test_nor_is_one_that_should_have_been_quoted(form: str, readable: tuple[str, ...], password: str) -> None:
     assume(not is_elsewhere(password, form) and not looks_like_a_port(password))
     assert password not in masked_address(form.format(password))

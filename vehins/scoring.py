@@ -8,7 +8,6 @@ from __future__ import annotations
 import glob
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from vehins.artifacts.files import flush_file, flush_folder
 from vehins.data import checks, conform
 from vehins.data.sinks import Sink, WriteOptions, open_sink
 from vehins.data.sources import ReadOptions, Source, open_source
-from vehins.data.staging import Staging
+from vehins.data.staging import Staging, scratch
 from vehins.errors import AnomaliesError, SettingsError, SourceFormatError, VehinsError, storage_error
 from vehins.masking import masked_address
 from vehins.model import reasons
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 COLUMNS = ("rank", "probability", "percentile", "contact", "model", "model_version", "scored_at")
 _REASON = re.compile(r"reason_[0-9]+")
 QUARANTINE_SUFFIXES = (".csv", ".parquet", ".pq")
-_SLICE_ROWS = 250_000
+_SLICE_ROWS, _EXPLAINED_ROWS = 250_000, 10_000  # explaining takes long: so many rows until one hears of it
 
 
 class Wish(NamedTuple):
@@ -87,10 +86,10 @@ def score(settings: Settings, to: str, wish: Wish, progress: Callable[[str], Non
     source = open_source(settings.source, ReadOptions.of(settings))
     model = serving.load(settings, wish.version)
     _check_key(model.table, sink)
-    with tempfile.TemporaryDirectory(prefix="vehins-") as folder:
-        staging, missing = _stage(source, model.table, Path(folder), progress)
+    with scratch() as folder:
+        staging, missing = _stage(source, model.table, folder, progress)
         rules = checks.checks(model.table, missing)
-        bad = Path(folder) / "bad"
+        bad = folder / "bad"
         bad.mkdir()
         aside = _set_aside(staging, model.table, rules, bad)
         kept = _keep(bad, wish.quarantine or _default(settings, now)) if aside.len() else None
@@ -262,9 +261,10 @@ class _Scoring:
 
     def _all(self) -> Iterator[pl.DataFrame]:
         count = self._wish.reasons
-        for rows in self._staging.batches(without=self._aside):
-            answers = self._scored(rows)
-            yield answers.hstack(reasons.strongest(self._model.bundle, rows, count)) if count else answers
+        for part in self._staging.batches(without=self._aside):
+            for rows in part.iter_slices(_EXPLAINED_ROWS if count else _SLICE_ROWS):
+                answers = self._scored(rows)
+                yield answers.hstack(reasons.strongest(self._model.bundle, rows, count)) if count else answers
 
     def _best(self, count: int) -> Iterator[pl.DataFrame]:
         """Hold the best so far, and no row more; of equals, the one that came first is the better."""
@@ -287,11 +287,14 @@ class _Scoring:
         """The reasons of the rows of these numbers, with ``__row__``."""
         import polars as pl
 
-        parts = []
+        parts, explained = [], 0
         for rows in self._staging.batches(numbered=True):
             chosen = rows.filter(pl.col(conform.ROW).is_in(numbers.implode()))
-            why = reasons.strongest(self._model.bundle, chosen, self._wish.reasons)
-            parts.append(why.with_columns(chosen[conform.ROW]))
+            for some in chosen.iter_slices(_EXPLAINED_ROWS):
+                why = reasons.strongest(self._model.bundle, some, self._wish.reasons)
+                parts.append(why.with_columns(some[conform.ROW]))
+                explained += some.height
+                self._progress(f"{explained:,} rows explained")
         return pl.concat(parts)
 
     def _scored(self, rows: pl.DataFrame) -> pl.DataFrame:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vehins.data.checks import UNPARSED
 from vehins.data.conform import ROW
+from vehins.errors import StorageError, storage_error
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder among the system's temporary files, which goes afterwards.
+
+    Raises:
+        StorageError: that disk is full or forbidden.
+    """
+    import polars as pl
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="vehins-") as folder:
+            yield Path(folder)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        found = storage_error(error)
+        if found is None:
+            raise
+        hint = "Free some space there, or name another folder for temporary files in the variable TMPDIR."
+        detail = f"While rows were set down in {tempfile.gettempdir()}."
+        raise StorageError(found.headline, detail=detail, hint=hint) from None
 
 
 class Staging:

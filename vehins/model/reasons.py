@@ -149,6 +149,8 @@ def _picked(bundle: Bundle, rows: pl.DataFrame, count: int) -> pl.DataFrame:
     parts = [_empty_pick()]
     for number, feature in enumerate(bundle.encoder.features):
         places, about = np.flatnonzero(features == number), _column(bundle, feature)
+        if not len(places):
+            continue
         at = places // deep
         values = _values(feature, about.unit, rows, found.matrix[:, number], at)
         pick = pl.DataFrame({"place": places, "row": at, "contribution": amounts[places], "value": values})
