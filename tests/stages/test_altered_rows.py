@@ -129,6 +129,21 @@ def test_altered_rows_never_pass(change: Callable[[pl.DataFrame], pl.DataFrame],
     assert production() == 1
 
 
+@pytest.mark.parametrize("change", ALTERED)
+def test_rows_that_are_altered_on_their_way_to_the_model(
+    change: Callable[[pl.DataFrame], pl.DataFrame], finished: Vehins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slip in the code between the files and the model is found as well: the very frame is held to the digest."""
+    clean = parts.clean_rows
+
+    def altered(*found: Any) -> pl.LazyFrame:
+        rows = clean(*found).collect()
+        return pl.concat([rows.filter(pl.col(SIDE) != "test"), change(rows.filter(pl.col(SIDE) == "test"))]).lazy()
+
+    monkeypatch.setattr(parts, "clean_rows", altered)
+    assert evaluated(finished)["rows_as_ingested"]["verdict"] == "fail"
+
+
 @pytest.mark.parametrize(
     ("change", "rule"),
     [

@@ -76,8 +76,8 @@ class SliceComparison(Record):
     auc_difference: float = Field(description="AUC of the challenger minus AUC of the champion.")
     standard_error: float = Field(description="DeLong's, paired.")
     bound: float = Field(
-        description="What the difference must reach: chance alone takes it below in none of the slices, with the "
-        "gate's confidence."
+        description="What the difference must reach: what chance explains, over all slices together with the gate's "
+        "confidence, and the margin where there is one."
     )
 
 

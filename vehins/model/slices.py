@@ -13,6 +13,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from vehins.artifacts.evaluation import Slice, SliceComparison
+from vehins.data.statistics import MISSING, OTHERS
 from vehins.model import metrics
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from vehins.data.schema import Column, TableSchema
     from vehins.model.metrics import Ranked
 
-MISSING, OTHERS = "missing", "others"
 _MOST = 20
 
 

@@ -79,6 +79,18 @@ def test_customers_of_another_kind_are_refused_until_a_person_says_otherwise(fin
     assert production() == 2
 
 
+def test_a_source_that_was_resampled_before_it_was_read_has_another_target(finished: Vehins) -> None:
+    """Each side is a fair draw of it, so that nothing else can tell."""
+    rows = customers(3_000)
+    buyers, others = rows.filter(pl.col("Response") == 1), rows.filter(pl.col("Response") == 0)
+    more = buyers.sample(others.height, with_replacement=True, seed=1)
+    balanced = pl.concat([others, more]).with_columns(pl.int_range(1, pl.len() + 1).alias("id"))
+    answer = finished.run(*write(balanced), *LENIENT, code=5)
+    failed = [found["name"] for found in answer.json["gate"]["rules"] if found["verdict"] == "fail"]
+    assert failed == ["no_drift"]
+    assert "`Response` has drifted the most" in rule(answer)["sentence"]
+
+
 def test_a_bound_for_drift_is_a_setting(finished: Vehins) -> None:
     older = customers(3_000).with_columns(pl.col("Age") + 18)
     assert finished.run(*write(older), *LENIENT, "--set", "gate.max_drift=9").json["version"] == 2
