@@ -18,6 +18,7 @@ class Cost:
 
     seconds: float
     peak_mb: float
+    cpu_seconds: float = 0.0
 
 
 def run(command: Sequence[str]) -> Cost:
@@ -32,7 +33,7 @@ def run(command: Sequence[str]) -> Cost:
             output.seek(0)
             sys.exit(f"{command[:3]} ended with {process.returncode}:\n{output.read().decode()[-2000:]}")
     scale = 1e6 if sys.platform == "darwin" else 1e3  # macOS counts bytes, Linux kilobytes
-    return Cost(seconds, usage.ru_maxrss / scale)
+    return Cost(seconds, usage.ru_maxrss / scale, usage.ru_utime + usage.ru_stime)
 
 
 def pairs(

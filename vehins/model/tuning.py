@@ -1,10 +1,10 @@
 """Search for better settings of LightGBM within a time budget, judged on folds of the train side alone.
 
 Each trial is cross-fitted: on every fold in turn trees are added until that fold stops improving, and the mean log loss
-over the folds is the trial's. So the valid side decides nothing here that it decides again later, and the test side is
-not even read. Trial 0 has the settings as they are; the others are Optuna's, by its tree-structured Parzen estimator
-(Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011). A trial that after a fold is worse than the
-median of those before it is given up.
+over the folds is the trial's. So the valid side decides nothing here that it decides again later, and the search is
+never given the test side. Trial 0 has the settings as they are; the others are Optuna's, by its tree-structured Parzen
+estimator (Bergstra et al., "Algorithms for hyper-parameter optimization", NIPS 2011). A trial that after a fold is
+worse than the median of those before it is given up.
 
 A finished trial is a line in a journal, flushed to disk: a search that was killed goes on with the trials it has, and
 their seconds count towards the budget.
