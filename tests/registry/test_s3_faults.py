@@ -419,6 +419,7 @@ def publish_small(registry, folder, text):
     return registry.publish(mine, [record_file(mine, mine / "model.txt")], bundle=f"bundle {text}", **facts)
 
 
+@pytest.mark.timeout(900)
 def test_random_faults_lose_and_double_nothing(line, store, direct, tmp_path, monkeypatch):
     """Seeds are numbers of runs; VEHINS_TEST_SEED is the first of them."""
     monkeypatch.setattr("vehins.registry.objects.pause", lambda attempt: None)
@@ -444,6 +445,8 @@ def test_random_faults_lose_and_double_nothing(line, store, direct, tmp_path, mo
     for worker in workers:
         worker.join()
     assert not failed, f"seeds of the runs that failed, each the number in its name: {failed}"
+    again = sum(len(run.errors) for run in runs.values())
+    print(f"{len(line.seen):,} requests, {len(line.happened):,} faults, {again} commands run again")
     happened = {fault for fault, _ in line.happened}
     assert happened == set(RANDOM)
     assert sum(bool(run.errors) for run in runs.values()) > 0  # some commands did have to be run again
