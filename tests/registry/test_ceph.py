@@ -31,12 +31,6 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "registry.md"
 PREFIX = "team/registry"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def when_asked_for() -> None:
-    if not os.environ.get("VEHINS_TEST_SLOW"):
-        pytest.skip("starts a cluster of Ceph: set VEHINS_TEST_SLOW=1, or `.ci/run slow`")
-
-
 @pytest.fixture
 def bucket(ceph, monkeypatch):
     log_in(ceph.owner, monkeypatch)

@@ -6,6 +6,7 @@ import os
 import threading
 from contextlib import contextmanager
 
+import pytest
 from registry_checks import check_alias, check_versions
 from registry_processes import push_and_promote, run_together
 from registry_stores import opened
@@ -62,5 +63,6 @@ def onlooker(store_url):
         thread.join()
 
 
+@pytest.mark.timeout(900)
 def test_sixteen_processes_push_and_promote(store_url, tmp_path):
     crowd(store_url, tmp_path, float(os.environ.get("VEHINS_TEST_CROWD_SECONDS", "5")))

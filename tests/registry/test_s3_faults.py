@@ -126,8 +126,9 @@ def test_a_page_of_something_else_is_no_empty_registry(line, store, fault):
         Registry(store, "car").versions()
     assert not isinstance(caught.value, NotFoundError)
     assert caught.value.hint
-    with pytest.raises(UnreachableError, match="does not speak S3"):
+    with pytest.raises(UnreachableError) as caught:
         store.put("models/a", b"")
+    assert type(caught.value) is UnreachableError
     with pytest.raises(UnreachableError, match="does not speak S3") as caught:
         Registry(store, "car").alias("champion")
     assert "s3.endpoint_url" in caught.value.hint
@@ -158,6 +159,15 @@ def test_a_download_begins_anew_when_the_object_has_changed(line, store, direct,
     assert (tmp_path / "out").read_bytes() == b"newer" * 1000
 
 
+needs_checksums = pytest.mark.skipif(
+    "VEHINS_TEST_S3_URL" in os.environ, reason="not every server keeps the checksums that it is sent"
+)
+needs_no_signature = pytest.mark.skipif(
+    "VEHINS_TEST_S3_URL" in os.environ, reason="takes a signed header away, which a server may notice"
+)
+
+
+@needs_checksums
 @pytest.mark.parametrize("call", ["get", "get_file"])
 @pytest.mark.parametrize("times", [1, 100])
 def test_bytes_that_change_on_the_way_are_noticed(line, store, direct, tmp_path, call, times):
@@ -173,6 +183,7 @@ def test_bytes_that_change_on_the_way_are_noticed(line, store, direct, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_checksums
 def test_bytes_that_change_after_a_break_are_noticed(line, store, direct, tmp_path):
     data = random.Random(6).randbytes(300_000)
     direct.put("models/a", data)
@@ -263,7 +274,14 @@ def test_a_lasting_fault_of_a_write_leaves_no_half_version_and_no_lost_move(
     assert check_alias(found) == 2
 
 
-@pytest.mark.parametrize("place", ["claim.json", "manifest.json", "aliases", "model.txt"])
+needs_one_answer = pytest.mark.skipif(
+    "VEHINS_TEST_S3_URL" in os.environ, reason="whether a server wants its etags bare is learned from an answer"
+)
+
+
+@pytest.mark.parametrize(
+    "place", ["claim.json", "manifest.json", pytest.param("aliases", marks=needs_one_answer), "model.txt"]
+)
 def test_a_reply_that_is_always_lost_is_still_ones_own_success(line, model, direct, tmp_path, place):
     line.always("lost", about(place))
     version, new = publish(model, tmp_path / "b3", "text 3")
@@ -310,6 +328,7 @@ def test_a_bucket_that_is_not_there_is_no_empty_registry(bucket, tmp_path):
         assert "aws s3 mb" in caught.value.hint
 
 
+@needs_no_signature
 @pytest.mark.parametrize("fault", ["careless", "501"])
 def test_a_store_without_conditional_writes_is_refused_before_anything_is_written(line, bucket, store, tmp_path, fault):
     line.always(fault, lambda request: request.is_conditional)
@@ -320,6 +339,7 @@ def test_a_store_without_conditional_writes_is_refused_before_anything_is_writte
     assert [key for key in stored if not key.endswith(MARKER)] == []
 
 
+@needs_no_signature
 def test_a_store_that_keeps_only_if_none_match_is_refused(line, bucket, tmp_path):
     store = behind(line, bucket)
     conditional = []
@@ -419,6 +439,7 @@ def publish_small(registry, folder, text):
     return registry.publish(mine, [record_file(mine, mine / "model.txt")], bundle=f"bundle {text}", **facts)
 
 
+@pytest.mark.timeout(900)
 def test_random_faults_lose_and_double_nothing(line, store, direct, tmp_path, monkeypatch):
     """Seeds are numbers of runs; VEHINS_TEST_SEED is the first of them."""
     monkeypatch.setattr("vehins.registry.objects.pause", lambda attempt: None)
@@ -444,6 +465,8 @@ def test_random_faults_lose_and_double_nothing(line, store, direct, tmp_path, mo
     for worker in workers:
         worker.join()
     assert not failed, f"seeds of the runs that failed, each the number in its name: {failed}"
+    again = sum(len(run.errors) for run in runs.values())
+    print(f"{len(line.seen):,} requests, {len(line.happened):,} faults, {again} commands run again")
     happened = {fault for fault, _ in line.happened}
     assert happened == set(RANDOM)
     assert sum(bool(run.errors) for run in runs.values()) > 0  # some commands did have to be run again

@@ -157,6 +157,8 @@ def running_ceph() -> Iterator[Ceph]:
 
 @pytest.fixture(scope="session")
 def ceph() -> Iterator[Ceph]:
-    """A gateway of the tests' own."""
+    """A gateway of the tests' own, for the slow lane."""
+    if not os.environ.get("VEHINS_TEST_SLOW"):
+        pytest.skip("starts a cluster of Ceph: set VEHINS_TEST_SLOW=1, or `.ci/run slow`")
     with running_ceph() as server:
         yield server
