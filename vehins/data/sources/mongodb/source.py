@@ -77,8 +77,9 @@ class MongoSource:
 
     def columns(self, collection: Any, schema: TableSchema, seen: pl.DataFrame | None = None) -> dict[str, str]:
         """The path of each column of the schema that some document has; those ``seen`` need not be looked for."""
-        paths = {name: schema.columns[name].path or name for name in schema.kept}
-        return {name: path for name, path in paths.items() if _holds(seen, name) or self._has(collection, path)}
+        return {
+            name: path for name, path in _paths(schema).items() if _holds(seen, name) or self._has(collection, path)
+        }
 
     def _read(
         self, collection: Any, schema: TableSchema, chosen: dict[str, Any], *, resumes: bool, identify: bool
@@ -86,7 +87,7 @@ class MongoSource:
         import polars as pl
 
         options = self._options
-        fields = documents.roots(schema.columns[name].path or name for name in schema.kept)
+        fields = documents.roots(_paths(schema).values())
         reading = Reading(
             collection, chosen, fields, options.remote, resumes=resumes, say=options.say or (lambda _: None)
         )
@@ -106,8 +107,7 @@ class MongoSource:
 
     def _decoder(self, collection: Any, schema: TableSchema, first: bytes, *, identify: bool) -> decoding.Decoder:
         """What decodes batches, less the columns that no document has."""
-        paths = {name: schema.columns[name].path or name for name in schema.kept}
-        seen = decoding.decoder("bson", paths, schema, identify=False).frame(first)
+        seen = decoding.decoder("bson", _paths(schema), schema, identify=False).frame(first)
         found = self.columns(collection, schema, seen)
         return decoding.decoder(self._options.mongodb.reader, found, schema, identify=identify)
 
@@ -144,6 +144,11 @@ class MongoSource:
             detail="It should tell when a document changed.",
             hint="Name one that does: `--since updated_at`.",
         )
+
+
+def _paths(schema: TableSchema) -> dict[str, str]:
+    """Where each column that the schema keeps is in a document."""
+    return {name: schema.columns[name].path or name for name in schema.kept}
 
 
 def _holds(frame: pl.DataFrame | None, name: str) -> bool:
