@@ -72,8 +72,10 @@ def _read(url: str, collection: Any, runs: int) -> None:
     """The source beside a bare loop over the same cursor."""
     import bson
 
+    projection = {"_id": 1} | dict.fromkeys(PATHS, 1)
+
     def bare() -> None:
-        for raw in collection.find_raw_batches({}, sort=[("_id", 1)], batch_size=FETCHED):
+        for raw in collection.find_raw_batches({}, projection, sort=[("_id", 1)], batch_size=FETCHED):
             bson.decode_all(raw)
 
     for reader in ("bson", "arrow"):
