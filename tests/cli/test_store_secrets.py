@@ -81,7 +81,14 @@ def sqlserver_store(sqlserver_database: Any) -> Iterator[Store]:
     sqlserver_database.run(f"DROP LOGIN [{USER}]")
 
 
-@pytest.fixture(params=["postgres", "sqlserver"])
+@pytest.fixture
+def mongodb_store(mongodb_with_logins: str) -> Store:
+    found = Store(f"mongodb://{{}}{mongodb_with_logins}/sales?collection=source&authSource=admin")
+    fill(found.with_login(USER, PASSWORD))
+    return found
+
+
+@pytest.fixture(params=["postgres", "sqlserver", "mongodb"])
 def store(request: pytest.FixtureRequest) -> Store:
     found: Store = request.getfixturevalue(f"{request.param}_store")
     return found

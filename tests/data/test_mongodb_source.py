@@ -75,7 +75,7 @@ def test_only_what_the_schema_names_is_asked_for(mongodb: Mongo, collection: Any
         batches(address(mongodb, collection), NESTED)
     finally:
         monitoring._LISTENERS.command_listeners[:] = before
-    assert [dict(one["projection"]) for one in seen] == [{"_id": 1, "person": 1, "y": 1}]
+    assert [dict(one["projection"]) for one in seen] == [{"_id": 1, "person": 1, "gone": 1, "y": 1}]
 
 
 # --- Conversions ------------------------------------------------------------------------------------------------------

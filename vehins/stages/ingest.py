@@ -53,9 +53,9 @@ def work(ctx: Context) -> Outcome:
     schema = table_schema.load(ctx.settings.schema_file)
     source = _source(ctx)
     writer = _Writer(ctx, schema)
-    changes = None
+    changes, workspace = None, Workspace(ctx.settings.workspace)
     if ctx.settings.ingest.since:
-        changes = _merge(ctx, source, writer)
+        changes = _merge(ctx, workspace, source, writer)
     else:
         _read(ctx, source.batches(schema), writer)
     read = source.rows_read if isinstance(source, Counting) else None
@@ -104,11 +104,11 @@ def _check(ctx: Context, source: Source, read: int | None, writer: _Writer) -> N
         )
 
 
-def _merge(ctx: Context, source: Source, writer: _Writer) -> ChangesRecord:
+def _merge(ctx: Context, workspace: Workspace, source: Source, writer: _Writer) -> ChangesRecord:
     """Read what changed since the last Dataset of the same recipe, and keep the rest of its rows."""
     assert isinstance(source, Incremental)  # noqa: S101 - `outside` has refused any other
     field = str(ctx.settings.ingest.since)
-    previous, reason = _previous(ctx)
+    previous, reason = _previous(ctx, workspace)
     mark = None
     if previous is not None:
         before = previous.manifest.result.changes
@@ -135,12 +135,11 @@ def _merge(ctx: Context, source: Source, writer: _Writer) -> ChangesRecord:
     )
 
 
-def _previous(ctx: Context) -> tuple[Artifact[Dataset] | None, str | None]:
+def _previous(ctx: Context, workspace: Workspace) -> tuple[Artifact[Dataset] | None, str | None]:
     """The last Dataset that was made in the same way; or None, and why there is none to build on."""
     assert ctx.recipe is not None  # noqa: S101 - there is one where a stage works
     if ctx.forced:
         return None, "forced"
-    workspace = Workspace(ctx.settings.workspace)
     found = workspace.with_fingerprint(Dataset, ctx.recipe.fingerprint)
     if found is None:
         newest = workspace.newest(Dataset)

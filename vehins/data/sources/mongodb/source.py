@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from vehins.data.conform import UNREAD
 from vehins.data.sources import ReadOptions
 from vehins.data.sources.mongodb import decoding, documents, query
 from vehins.data.sources.mongodb.reading import Reading
@@ -73,25 +75,27 @@ class MongoSource:
         options = self._options
         return mongodb.connected(self._url, options.login, options.remote, options.s3)
 
-    def columns(self, collection: Any, schema: TableSchema) -> dict[str, str]:
-        """The path of each column of the schema that some document has."""
-        paths = {name: schema.columns[name].path or name for name in schema.kept}
-        return {name: path for name, path in paths.items() if self._has(collection, path)}
+    def columns(self, collection: Any, schema: TableSchema, seen: pl.DataFrame | None = None) -> dict[str, str]:
+        """The path of each column of the schema that some document has; those ``seen`` need not be looked for."""
+        return {
+            name: path for name, path in _paths(schema).items() if _holds(seen, name) or self._has(collection, path)
+        }
 
     def _read(
         self, collection: Any, schema: TableSchema, chosen: dict[str, Any], *, resumes: bool, identify: bool
     ) -> Iterator[pl.DataFrame]:
         import polars as pl
 
-        options, paths = self._options, self.columns(collection, schema)
-        fields = documents.roots(paths.values())
+        options = self._options
+        fields = documents.roots(_paths(schema).values())
         reading = Reading(
             collection, chosen, fields, options.remote, resumes=resumes, say=options.say or (lambda _: None)
         )
-        decoder = decoding.decoder(options.mongodb.reader, paths, schema, identify=identify)
         held: list[pl.DataFrame] = []
         with closing(ahead(reading.batches())) as batches:
-            for raw in batches:
+            first = next(batches, b"")
+            decoder = self._decoder(collection, schema, first, identify=identify)
+            for raw in chain([first], batches):
                 frame = decoder.frame(raw)
                 # Frames of other types are not put together: what is of one type is read from its own.
                 if held and (frame.schema != held[0].schema or sum(one.height for one in held) >= _HELD_ROWS):
@@ -99,7 +103,13 @@ class MongoSource:
                     held = []
                 held.append(frame)
                 self.rows_read += len(decoding.starts(raw))
-        yield pl.concat(held) if held else decoder.frame(b"")
+        yield pl.concat(held)
+
+    def _decoder(self, collection: Any, schema: TableSchema, first: bytes, *, identify: bool) -> decoding.Decoder:
+        """What decodes batches, less the columns that no document has."""
+        seen = decoding.decoder("bson", _paths(schema), schema, identify=False).frame(first)
+        found = self.columns(collection, schema, seen)
+        return decoding.decoder(self._options.mongodb.reader, found, schema, identify=identify)
 
     def _has(self, collection: Any, path: str) -> bool:
         """Whether any of the documents has a field."""
@@ -134,3 +144,15 @@ class MongoSource:
             detail="It should tell when a document changed.",
             hint="Name one that does: `--since updated_at`.",
         )
+
+
+def _paths(schema: TableSchema) -> dict[str, str]:
+    """Where each column that the schema keeps is in a document."""
+    return {name: schema.columns[name].path or name for name in schema.kept}
+
+
+def _holds(frame: pl.DataFrame | None, name: str) -> bool:
+    """Whether a column has any value."""
+    if frame is None:
+        return False
+    return UNREAD + name in frame.columns or frame[name].null_count() < frame.height
