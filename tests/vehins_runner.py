@@ -29,6 +29,9 @@ SETTINGS = """source = "demo://?rows=3000"
 [train]
 max_rounds = 20
 baseline_rows = 1000
+[gate]
+max_calibration_error = 0.2
+min_slice_positives = 20
 """
 
 

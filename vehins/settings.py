@@ -122,6 +122,9 @@ class BusinessSettings(Section):
     sale_value: float = Field(
         5.0, gt=0, description="Margin of one sale; a customer is worth a call above cost / value."
     )
+    capacity: int | None = Field(
+        None, ge=1, description="Customers of the source that can be called, at most; by default all."
+    )
 
     @model_validator(mode="after")
     def _can_pay(self) -> Self:
@@ -133,7 +136,8 @@ class BusinessSettings(Section):
 class EvaluateSettings(Section):
     """How the test side is measured."""
 
-    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the two-sided interval around the AUC.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of the two-sided intervals of the metrics.")
+    slice_bins: int = Field(4, ge=2, le=20, description="Quantile bins that a column of amounts is sliced into.")
 
 
 class GateSettings(Section):
@@ -144,11 +148,23 @@ class GateSettings(Section):
     )
     margin: float = Field(0.002, ge=0, lt=0.5, description="AUC that `not-worse` may lose.")
     confidence: float = Field(
-        0.95, gt=0.5, lt=1, description="One-sided confidence of the comparison with the champion."
+        0.975, gt=0.5, lt=1, description="One-sided confidence of the comparison with the champion."
     )
     min_auc: float = Field(0.6, ge=0.5, lt=1, description="The lower end of the AUC's interval must reach this.")
     min_positives: int = Field(
         50, ge=1, description="Test customers of each class, at least, for a verdict to mean anything."
+    )
+    max_calibration_error: float = Field(
+        0.01, ge=0, le=1, description="Mean distance of probability and observed rate, beyond what chance adds."
+    )
+    min_slice_positives: int = Field(
+        50, ge=2, description="Customers of each class that a slice needs, at least, to be judged."
+    )
+    max_drift: float = Field(
+        0.25, ge=0, description="Population stability index of a column against the champion's training rows, at most."
+    )
+    max_surprise: float = Field(
+        5.0, gt=0, description="Standard errors by which the test side may differ in size and base rate, at most."
     )
     approve: Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)] | None = Field(
         None, description="Reason of a person who overrules a refusal; it is recorded."

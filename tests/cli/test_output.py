@@ -184,7 +184,11 @@ def test_people_are_told_how_it_went(vehins: Vehins) -> None:
     lines = answer.err.splitlines()
     assert [line.split()[:2] for line in lines[:6]] == [[stage, "ran"] for stage in STAGES]
     assert re.search(r"^Test AUC  0\.\d{4} \(95% interval 0\.\d{4} to 0\.\d{4}, \d{3} customers\)$", answer.err, re.M)
-    assert "\nGate      accepted\n          pass  The test side has " in answer.err
+    assert re.search(r"^Top 10%   \d+\.\d% of all responses, \d\.\d times as many as chance$", answer.err, re.M)
+    assert re.search(
+        r"^Profit    -?[\d,]+ from \d+ calls at \d\.\d{4} or above; .* everybody -?[\d,]+$", answer.err, re.M
+    )
+    assert re.search(r"^Gate      accepted\n          pass  The \d{3} rows scored are the test side", answer.err, re.M)
     assert "\nVersion   vehicle-insurance 1 (production), registered and promoted, in .vehins/registry\n" in answer.err
     assert "\nNext:\n  vehins serve " in answer.err
     assert "  vehins models show 1 " in answer.err

@@ -67,6 +67,13 @@ def changed(old: str, new: str) -> str:
     return GOOD.replace(old, new)
 
 
+def test_a_feature_can_be_a_slice(load):
+    table = load(changed("maximum = 120\n", "maximum = 120\nslice = true\n"))
+    assert [name for name, column in table.features.items() if column.slice] == ["age"]
+    packaged = schema.load("vehicle-insurance")
+    assert {"Gender", "Age"} < {name for name, column in packaged.features.items() if column.slice}
+
+
 def test_tells_the_roles_of_its_columns(load):
     table = load(GOOD)
     assert table.key == "id"
@@ -140,6 +147,7 @@ CONTRADICTIONS = {
     "target with three": (changed('["no", "yes"]', '["no", "yes", "?"]'), "columns.answer", "needs two `values`"),
     "target without positive": (changed('positive = "yes"', ""), "columns.answer", "`positive`: 'no' or 'yes'"),
     "positive is no value": (changed('positive = "yes"', 'positive = "Yes"'), "columns.answer", "`positive`: 'no' or"),
+    "key as a slice": (changed(KEY, KEY + "slice = true\n"), "columns.id", "only a feature can be a `slice`"),
     "nullable target": (GOOD + "nullable = true\n", "columns.answer", "the target cannot be nullable"),
     "positive feature": (changed('["f", "m"]', '["f", "m"]\npositive = "f"'), "columns.gender", "only the target"),
     "blank around a value": (changed('["f", "m"]', '["f", " m"]'), "the whole schema", "`strip` drops its blanks"),

@@ -269,5 +269,5 @@ def test_what_is_made_again_is_what_its_manifest_says(finished: Vehins) -> None:
 
     made = folders("TrainedModel")[0]
     records = manifest("TrainedModel")["files"]
-    assert len(records) == 5
+    assert len(records) == 6
     assert all(damage(made, FileRecord(**record)) is None for record in records)

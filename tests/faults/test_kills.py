@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_checks import check_whole
-from vehins_runner import STAGES, WORKSPACE, folders, manifest, production, production_history, versions
+from vehins_runner import SETTINGS, STAGES, WORKSPACE, folders, manifest, production, production_history, versions
 
 from vehins.artifacts import lock
 
@@ -45,7 +45,7 @@ def check_after_kill(vehins: Vehins, running: bool) -> None:
 def measured(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, float]:
     """How many steps on files a run takes, and how many seconds."""
     folder = tmp_path_factory.mktemp("measured")
-    (folder / "vehins.toml").write_text("[train]\nmax_rounds = 20\nbaseline_rows = 1000\n")
+    (folder / "vehins.toml").write_text(SETTINGS)
     steps = server.steps(folder, *run_words(0))
     begin = time.perf_counter()
     assert server.run(folder, *run_words(1))[0] == 0

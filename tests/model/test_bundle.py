@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from vehins.artifacts.files import record_file
+from vehins.data import statistics
 from vehins.data.schema import TableSchema
 from vehins.errors import BundleRefusedError
 from vehins.model import bundle, features
@@ -55,7 +56,7 @@ def trained():
     return lightgbm.train(parameters, data, 20), encoder
 
 
-def written(trained, folder, *, golden: list[dict] | None = None) -> str:
+def written(trained, folder, *, golden: list[dict] | None = None, **more) -> str:
     booster, encoder = trained
     rows = [*customers(5).to_dicts(), dict.fromkeys(SCHEMA.features)]
     answers = booster.predict(np.array([encoder.encode_row(row) for row in rows]), num_threads=1)
@@ -66,6 +67,7 @@ def written(trained, folder, *, golden: list[dict] | None = None) -> str:
         encoder=encoder,
         signature=bundle.Signature(table=SCHEMA, cutoff=0.2, percentiles=SCORES),
         golden=known if golden is None else [bundle.GoldenRow.model_validate(row) for row in golden],
+        **more,
     )
 
 
@@ -168,6 +170,37 @@ def test_a_contact_pays_from_the_cutoff(whole):
 def test_a_signature_that_cannot_be_is_not_written(changes):
     with pytest.raises(ValueError, match="validation error"):
         bundle.Signature.model_validate({"table": SCHEMA, "cutoff": 0.2, "percentiles": SCORES, **changes})
+
+
+# --- What the training rows looked like -------------------------------------------------------------------------------
+
+
+def test_a_bundle_tells_of_its_training_rows(trained, whole, tmp_path):
+    """One of an older version, which does not, is a bundle all the same."""
+    assert bundle.statistics(whole) is None
+    described = statistics.describe(customers(500).with_columns(y=pl.lit(1)).lazy(), SCHEMA)
+    written(trained, tmp_path, statistics=described)
+    assert bundle.statistics(tmp_path) == described
+    assert sorted(record.path for record in bundle.files(tmp_path)) == sorted(
+        [*FILES, BUNDLE_FILE, bundle.STATISTICS_FILE]
+    )
+    assert Bundle(tmp_path, 1).digest != Bundle(whole, 1).digest
+
+
+@pytest.mark.parametrize("text", ["{}", "", '{"rows": 1'])
+def test_statistics_that_were_changed_are_refused(trained, tmp_path, text):
+    described = statistics.describe(customers(500).with_columns(y=pl.lit(1)).lazy(), SCHEMA)
+    written(trained, tmp_path, statistics=described)
+    (tmp_path / bundle.STATISTICS_FILE).write_text(text)
+    with pytest.raises(BundleRefusedError):
+        bundle.statistics(tmp_path)
+    assert refused(tmp_path).detail.startswith(bundle.STATISTICS_FILE)
+    # Sealed again, they are still no statistics.
+    names = [*FILES, bundle.STATISTICS_FILE]
+    index = bundle.BundleIndex(files=[record_file(tmp_path, tmp_path / name) for name in names])
+    (tmp_path / BUNDLE_FILE).write_text(index.model_dump_json())
+    with pytest.raises(BundleRefusedError, match="was refused"):
+        bundle.statistics(tmp_path)
 
 
 # --- What is damaged --------------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def test_challenger_and_champion_change_places(rows, random):
     other = np.array(random.choices(range(5), k=labels.size), dtype=np.float64)
     there, back = metrics.auc_difference(labels, other, scores), metrics.auc_difference(labels, scores, other)
     assert there.difference == -back.difference
-    assert there.standard_error == back.standard_error
+    assert there.standard_error == pytest.approx(back.standard_error, rel=1e-12)
     assert there.lower <= there.difference
 
 
@@ -303,3 +303,143 @@ def test_inputs_are_left_as_they_were():
         metric(labels, scores)
     np.testing.assert_array_equal(kept[0], labels)
     np.testing.assert_array_equal(kept[1], scores)
+
+
+# --- Read off one ranking -------------------------------------------------------------------------------------------
+
+
+def ranked_sample(seed: int, rows: int, levels: int | None = None):
+    return metrics.rank(*sample(seed, rows, levels), "probability", least_per_class=2)
+
+
+@pytest.mark.parametrize("levels", [None, 7])
+def test_some_of_the_rows_are_as_if_they_were_ranked_alone(levels):
+    """To the last bit, and in whatever order they came."""
+    labels, scores = sample(11, 3_000, levels)
+    champion = np.random.default_rng(12).permutation(scores)
+    ours, theirs = metrics.rank(labels, scores), metrics.rank(labels, champion)
+    chosen = np.random.default_rng(13).random(3_000) < 0.3
+    alone = metrics.rank(labels[chosen], scores[chosen])
+    among = ours.among(chosen)
+    assert metrics.interval(among) == metrics.interval(alone)
+    assert metrics.calibration_error(among) == pytest.approx(metrics.calibration_error(alone), abs=1e-15)
+    paired = metrics.difference(among, theirs.among(chosen))
+    expected = metrics.auc_difference(labels[chosen], scores[chosen], champion[chosen])
+    assert paired.difference == expected.difference
+    assert paired.standard_error == pytest.approx(expected.standard_error, rel=1e-12)
+
+
+def test_the_gap_of_the_distributions_agrees_with_scipy():
+    from scipy.stats import ks_2samp
+
+    for seed, levels in ((14, None), (15, 9)):
+        labels, scores = sample(seed, 2_000, levels)
+        expected = ks_2samp(scores[labels == 1], scores[labels == 0]).statistic
+        assert metrics.kolmogorov_smirnov(metrics.rank(labels, scores)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_all_figures_of_a_model_are_those_of_each_function():
+    labels, scores = sample(16, 2_000)
+    found = metrics.measure(metrics.rank(labels, scores, "probability"), 0.95, 0.975)
+    assert (found.rows, found.positives) == (2_000, labels.sum())
+    assert found.auc == metrics.auc(labels, scores)
+    assert found.average_precision == metrics.average_precision(labels, scores)
+    assert found.log_loss == pytest.approx(metrics.log_loss(labels, scores), rel=1e-12)
+    assert found.brier == pytest.approx(metrics.brier(labels, scores), rel=1e-12)
+    assert found.expected_calibration_error == metrics.expected_calibration_error(labels, scores)
+    for name in ("auc", "average_precision", "log_loss", "brier"):
+        low, value, high = (getattr(found, name + end) for end in ("_low", "", "_high"))
+        assert low < value < high
+
+
+def test_wilson_by_hand():
+    # Wilson's interval for 81 of 263 at 95%, as Newcombe (Statistics in Medicine 17, 1998, table I) has it.
+    assert metrics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert metrics.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+
+
+def test_the_intervals_cover_the_truth():
+    """Of 300 draws from a large population, whose own figures are the truth; 2.8 binomial sd below 95%."""
+    dice = np.random.default_rng(17)
+    chances = dice.beta(0.6, 4.0, 300_000)
+    labels = (dice.random(chances.size) < chances).astype(np.uint8)
+    whole = metrics.measure(metrics.rank(labels, chances, "probability"), 0.95, 0.95)
+    names = ("average_precision", "log_loss", "brier")
+    covered, calm = dict.fromkeys(names, 0), 0
+    for _ in range(300):
+        some = dice.integers(0, chances.size, 1_200)
+        found = metrics.measure(metrics.rank(labels[some], chances[some], "probability"), 0.95, 0.95)
+        for name in names:
+            covered[name] += getattr(found, name + "_low") <= getattr(whole, name) <= getattr(found, name + "_high")
+        calm += found.expected_calibration_error <= found.calibration_chance
+    assert all(count >= 0.915 * 300 for count in covered.values()), covered
+    assert 0.90 <= calm / 300 <= 0.985
+
+
+def test_the_calibration_table_is_the_calibration_error():
+    labels, scores = sample(18, 5_000)
+    ranked = metrics.rank(labels, scores, "probability")
+    bins = metrics.calibration_table(ranked)
+    assert [one.rows for one in bins] == [250] * 20
+    assert sum(one.positives for one in bins) == labels.sum()
+    gaps = sum(one.rows * abs(one.mean_probability - one.observed_rate) for one in bins)
+    assert gaps / 5_000 == pytest.approx(metrics.calibration_error(ranked), rel=1e-12)
+    assert all(one.low <= one.observed_rate <= one.high for one in bins)
+    assert [one.mean_probability for one in bins] == sorted(one.mean_probability for one in bins)
+    # Ties leave fewer bins, and no empty ones.
+    few = metrics.calibration_table(metrics.rank(labels, np.where(scores > 0.5, 0.9, 0.1), "probability"))
+    assert (len(few), sum(one.rows for one in few)) == (2, 5_000)
+
+
+# --- Lists and curves -----------------------------------------------------------------------------------------------
+
+
+def test_gains_by_hand():
+    labels, scores = [1, 0, 1, 0, 0, 0, 0, 0, 0, 1], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
+    found = metrics.gains(metrics.rank(labels, scores), (0.1, 0.3, 0.5, 1.0))
+    assert [(one.customers, one.positives, one.cutoff) for one in found] == [
+        (1, 1, 0.9),
+        (3, 2, 0.7),
+        (5, 2, 0.5),
+        (10, 3, 0.0),
+    ]
+    assert [one.recall for one in found] == pytest.approx([1 / 3, 2 / 3, 2 / 3, 1])
+    assert [one.precision for one in found] == pytest.approx([1, 2 / 3, 2 / 5, 3 / 10])
+    assert [one.lift for one in found] == pytest.approx([10 / 3, 20 / 9, 4 / 3, 1])
+
+
+def test_a_list_that_ends_among_equals_has_its_share_of_them():
+    found = metrics.gains(metrics.rank([1, 0, 1, 0], [0.5] * 4), (0.25, 0.5))
+    assert [(one.customers, one.positives, one.lift) for one in found] == [(1, 0.5, 1.0), (2, 1.0, 1.0)]
+
+
+def test_gains_at_the_shares_that_people_ask_for():
+    found = metrics.gains(ranked_sample(19, 4_000))
+    assert [one.share for one in found] == [0.05, 0.1, 0.2, 0.3, 0.5]
+    assert [one.customers for one in found] == [200, 400, 800, 1_200, 2_000]
+    assert [one.lift for one in found] == sorted((one.lift for one in found), reverse=True)
+
+
+@pytest.mark.parametrize("levels", [None, 5])
+def test_curves_are_thin_and_start_and_end_where_they_must(levels):
+    ranked = ranked_sample(20, 20_000, levels)
+    roc, precision, gains = metrics.roc_curve(ranked), metrics.precision_curve(ranked), metrics.gains_curve(ranked)
+    for curve in (roc, precision, gains):
+        assert len(curve.x) == len(curve.y) <= 202
+        assert curve.x == sorted(curve.x)
+    for curve in (roc, gains):
+        assert (curve.x[0], curve.y[0], curve.x[-1], curve.y[-1]) == (0, 0, 1, 1)
+        assert curve.y == sorted(curve.y)
+    assert precision.x[-1] == 1
+    assert precision.y[-1] == pytest.approx(ranked.positives / ranked.rows, abs=0.01)
+    # Thinned as it is, the area below is that of all points.
+    assert np.trapezoid(roc.y, roc.x) == pytest.approx(metrics.interval(ranked).auc, abs=2e-4)
+
+
+def test_a_histogram_has_every_row():
+    ranked = ranked_sample(21, 5_000)
+    found = metrics.histogram(ranked)
+    assert len(found.edges) == len(found.positives) + 1 == len(found.negatives) + 1
+    assert (sum(found.positives), sum(found.negatives)) == (ranked.positives, ranked.rows - ranked.positives)
+    nothing = metrics.histogram(metrics.rank([0, 1], [0.0, 0.0]))
+    assert (sum(nothing.positives), sum(nothing.negatives)) == (1, 1)

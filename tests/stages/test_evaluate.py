@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from vehins_runner import (
     tree,
     versions,
 )
+
+from vehins.artifacts.evaluation import Curves, EvaluationResult
 
 if TYPE_CHECKING:
     from vehins_runner import Answer, Vehins
@@ -40,7 +43,7 @@ def check_refused(answer: Answer, headline: str) -> None:
 def test_a_challenger_that_is_not_better_changes_nothing(finished: Vehins) -> None:
     before = tree(WORKSPACE / "registry")
     answer = finished.run(*EQUAL, code=5)
-    check_refused(answer, "The gate refused this model: 1 of 4 rules failed")
+    check_refused(answer, "The gate refused this model: 1 of 10 rules failed")
     assert tree(WORKSPACE / "registry") == before
     assert production() == 1
     # The reason is told to people as well, and how to go on.
@@ -54,7 +57,7 @@ def test_refused_once_it_is_refused_again_without_more_work(finished: Vehins) ->
     finished.run(*EQUAL, code=5)
     again = finished.run(*EQUAL, code=5)
     assert [again.statuses[stage] for stage in STAGES[:4]] == ["reused"] * 4
-    check_refused(again, "The gate refused this model: 1 of 4 rules failed")
+    check_refused(again, "The gate refused this model: 1 of 10 rules failed")
     assert again.reasons["evaluate"].endswith("(as before)")
     run = finished("runs", "show", "--json").json
     assert (run["outcome"], run["exit_code"]) == ("refused", 5)
@@ -74,7 +77,7 @@ def test_a_better_challenger_takes_the_place_of_the_champion(vehins: Vehins) -> 
 def test_the_first_champion_must_reach_the_floors(setting: str, vehins: Vehins) -> None:
     answer = vehins.run("--set", setting, code=5)
     assert answer.statuses == REFUSED
-    check_refused(answer, "The gate refused this model: 1 of 3 rules failed")
+    check_refused(answer, "The gate refused this model: 1 of 7 rules failed")
     assert production() is None
     assert versions() == []
 
@@ -115,6 +118,16 @@ def test_an_approval_that_was_not_needed_is_not_recorded(vehins: Vehins) -> None
     assert [move["reason"] for move in production_history()] == ["accepted by the gate"]
 
 
+def test_an_approval_is_of_what_failed_then_and_of_nothing_else(finished: Vehins) -> None:
+    finished.run(*EQUAL, "--approve", "good enough for us")
+    assert finished("models", "show", "2", "--json").json["evaluation"]["overruled"] == "better_than_champion"
+    answer = finished.run(*EQUAL, "--set", "gate.min_auc=0.95", code=5)
+    failed = [rule["name"] for rule in answer.json["gate"]["rules"] if rule["verdict"] == "fail"]
+    assert failed == ["auc_floor", "better_than_champion"]
+    assert answer.json["gate"]["approved"] is None
+    assert production() == 2
+
+
 def test_an_approval_needs_a_reason(finished: Vehins) -> None:
     answer = finished.run(*EQUAL, "--approve", "", code=3)
     assert "gate.approve" in answer.error["headline"]
@@ -123,7 +136,7 @@ def test_an_approval_needs_a_reason(finished: Vehins) -> None:
 
 def test_not_worse_is_enough_when_that_is_the_setting(finished: Vehins) -> None:
     narrow = finished.run(*EQUAL, "--set", "gate.mode=not-worse", "--set", "gate.margin=0.0001", code=5)
-    check_refused(narrow, "The gate refused this model: 1 of 4 rules failed")
+    check_refused(narrow, "The gate refused this model: 1 of 10 rules failed")
     answer = finished.run(*EQUAL, "--set", "gate.mode=not-worse", "--set", "gate.margin=0.05")
     assert {rule["name"]: rule["verdict"] for rule in answer.json["gate"]["rules"]}["not_worse_than_champion"] == "pass"
     assert production() == 2
@@ -135,25 +148,86 @@ def test_the_champion_is_never_judged_against_itself(finished: Vehins) -> None:
     assert answer.json["version"] == production() == 1
 
 
+def test_a_model_in_production_whose_rival_was_deleted_stays_in_place(finished: Vehins) -> None:
+    finished.run(*EQUAL, "--approve", "good enough for us")
+    (WORKSPACE / "registry/models/vehicle-insurance/versions/1/manifest.json").unlink()
+    answer = finished.run(*EQUAL)
+    assert answer.json["gate"]["champion"] is None
+    assert production() == 2
+    assert set(finished.run(*EQUAL).statuses.values()) == {"reused"}
+
+
+# --- What an evaluation holds ---------------------------------------------------------------------------------------
+
+
+def test_a_report_can_draw_everything_from_the_evaluation(finished: Vehins) -> None:
+    finished.run(*EQUAL, code=5)
+    folder = folders("Evaluation")[-1]
+    found = EvaluationResult.model_validate(manifest("Evaluation")["result"])
+    curves = Curves.model_validate_json((folder / "curves.json").read_bytes())
+    assert "curves.json" in [record["path"] for record in manifest("Evaluation")["files"]]
+    assert [gain.share for gain in found.gains] == [0.05, 0.1, 0.2, 0.3, 0.5]
+    assert sum(one.rows for one in found.calibration) == found.metrics.rows
+    assert {one.column for one in found.slices} == {
+        "Gender",
+        "Age",
+        "Previously_Insured",
+        "Vehicle_Age",
+        "Vehicle_Damage",
+    }
+    for column in ("Gender", "Age"):  # each customer is in one slice of a column
+        assert sum(one.rows for one in found.slices if one.column == column) == found.metrics.rows
+    assert all((one.auc is None) == (one.reason is not None) for one in found.slices)
+    assert found.champion is not None
+    assert found.champion.profit is not None
+    assert found.champion.profit.random.customers == found.champion.profit.model.customers
+    assert (curves.challenger.bundle, curves.challenger.version) == (found.bundle, None)
+    assert curves.champion is not None
+    assert (curves.champion.bundle, curves.champion.version) == (found.champion.bundle, 1)
+    assert sum(curves.challenger.histogram.positives) == found.metrics.positives
+    assert (folder / "curves.json").stat().st_size < 200_000
+
+
+def test_the_cutoff_of_the_bundle_is_that_of_the_evaluation_and_of_no_other(vehins: Vehins) -> None:
+    """A tenth of the customers can be called."""
+    vehins.run("--set", "business.capacity=300", "--set", "business.sale_value=50")
+    money = EvaluationResult.model_validate(manifest("Evaluation")["result"]).profit
+    signature = json.loads((folders("TrainedModel")[0] / "bundle" / "signature.json").read_bytes())
+    assert money is not None
+    assert money.cutoff == signature["cutoff"] > 1 / 50
+    assert (money.capacity, money.capacity_here) == (
+        300,
+        round(0.1 * manifest("Evaluation")["result"]["metrics"]["rows"]),
+    )
+    assert 0 < money.model.customers <= money.capacity_here
+    assert money.model.profit > money.random.profit > money.nobody.profit == 0
+    # Other prices make another cutoff, and another judgement; the rows are the same.
+    answer = vehins.run("--set", "gate.mode=not-worse", "--set", "gate.margin=0.4", "--set", "business.sale_value=50")
+    assert [answer.statuses[stage] for stage in STAGES[:3]] == ["reused"] * 3
+    assert answer.statuses["train"] == answer.statuses["evaluate"] == "ran"
+
+
 # --- A registry that does not answer is not a registry without a champion -----------------------------------------
 
 
 def test_a_file_in_place_of_the_registry(vehins: Vehins) -> None:
     Path("registry.txt").write_text("not a folder")
     answer = vehins.run("--registry", "registry.txt", code=6)
-    assert answer.statuses == {**REFUSED, "evaluate": "failed"}
+    # Validation already asks for the champion: nobody has to train first to learn that the registry is out of reach.
+    assert answer.statuses == {"ingest": "ran", "validate": "failed", **dict.fromkeys(STAGES[2:], "skipped")}
     assert answer.error["headline"] == "A file stands where a folder is needed"
     assert "registry.txt" in answer.error["detail"]
-    assert not (WORKSPACE / "artifacts" / "Evaluation").exists()
+    assert not (WORKSPACE / "artifacts" / "Validation").exists()
+    vehins.run()
     # With all else in place, each command that needs the registry says so.
-    for words in (("evaluate",), ("pipeline", "plan"), ("models", "list"), ("models", "show"), ("gc",)):
+    for words in (("validate",), ("evaluate",), ("pipeline", "plan"), ("models", "list"), ("models", "show"), ("gc",)):
         assert vehins(*words, "--registry", "registry.txt", "--json", code=6).error["exit_code"] == 6
 
 
 def test_a_registry_that_went_away(finished: Vehins) -> None:
     (WORKSPACE / "registry").rename("elsewhere")
     (WORKSPACE / "registry").symlink_to("unmounted")
-    for words in (("pipeline", "run"), ("pipeline", "plan"), ("evaluate",), ("push",)):
+    for words in (("pipeline", "run"), ("pipeline", "plan"), ("validate",), ("evaluate",), ("push",)):
         answer = finished(*words, "--json", code=6)
         assert "does not answer" in answer.error["headline"]
     (WORKSPACE / "registry").unlink()
@@ -165,8 +239,9 @@ def test_an_alias_that_cannot_be_read(finished: Vehins) -> None:
     alias = WORKSPACE / "registry/models/vehicle-insurance/aliases/production.json"
     alias.write_bytes(b"{")
     answer = finished.run(code=4)
-    assert answer.statuses["evaluate"] == "failed"
+    assert answer.statuses["validate"] == "failed"
     assert "production.json" in answer.error["headline"]
+    assert finished("evaluate", "--json", code=4).error["headline"] == answer.error["headline"]
 
 
 def test_a_champion_whose_files_are_damaged_is_not_compared_with(finished: Vehins) -> None:

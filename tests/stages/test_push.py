@@ -27,7 +27,11 @@ def test_what_is_registered_is_the_bundle_and_where_it_came_from(finished: Vehin
     version = finished("models", "show", "--json").json
     model = folders("TrainedModel")[0]
     assert version["bundle"] == manifest("TrainedModel")["result"]["bundle"]
-    assert version["lineage"] == {"TrainedModel": model.name, "Evaluation": folders("Evaluation")[0].name}
+    assert version["lineage"] == {
+        "TrainedModel": model.name,
+        "Evaluation": folders("Evaluation")[0].name,
+        "rows": manifest("Dataset")["content"],
+    }
     stored = WORKSPACE / "registry/models/vehicle-insurance/versions/1/bundle"
     assert {path.name: path.read_bytes() for path in stored.iterdir()} == {
         path.name: path.read_bytes() for path in (model / "bundle").iterdir()

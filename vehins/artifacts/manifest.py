@@ -10,31 +10,20 @@ import re
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from vehins.artifacts.files import FileRecord, sha256_bytes
+from vehins.artifacts.drift import Drift
+from vehins.artifacts.evaluation import EvaluationResult
+from vehins.artifacts.files import FileRecord
+from vehins.artifacts.record import Record as Record  # noqa: PLC0414 - most records are here
+from vehins.artifacts.record import canonical as canonical  # noqa: PLC0414
+from vehins.artifacts.record import digest as digest  # noqa: PLC0414
 from vehins.errors import ArtifactDamagedError, WorkspaceVersionError
 from vehins.settings import flatten
 
 MANIFEST_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 _DIGEST = re.compile("[0-9a-f]{64}")
-
-
-class Record(BaseModel):
-    """Anything that is written to disk as JSON: frozen, and without fields that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def canonical(value: Any) -> bytes:
-    """JSON in the one form that is hashed: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value in its canonical form."""
-    return sha256_bytes(canonical(value))
 
 
 # --- What went in ---------------------------------------------------------------------------------------------------
@@ -107,6 +96,9 @@ class DatasetResult(Record):
     rows: int = Field(ge=0)
     rows_by_side: dict[str, int] = Field(description="Rows on the train, valid and test side.")
     row_digest: str = Field(description="Digest of the typed rows, whatever their order or parts.")
+    digest_by_side: dict[str, str] = Field(
+        default_factory=dict, description="The same of the rows on each side: what an evaluation holds its rows to."
+    )
     missing_columns: list[str] = Field(description="Columns of the schema that the source does not have.")
     extra_columns: list[str] = Field(description="Columns of the source that the schema does not name; not kept.")
     unparsed_cells: int = Field(
@@ -156,6 +148,9 @@ class ValidationResult(Record):
     statistics: list[ColumnStatistics]
     verdict: Literal["accept", "refuse"]
     reasons: list[str] = Field(description="Why it was refused, a sentence each.")
+    drift: Drift | None = Field(
+        default=None, description="These rows against the champion's training rows; null without a champion."
+    )
 
 
 class FeatureSetResult(Record):
@@ -189,51 +184,6 @@ class TrainedModelResult(Record):
     parameters: dict[str, Any] = Field(description="Parameters given to LightGBM.")
     importance: dict[str, float] = Field(description="Share of the total gain, by feature.")
     baseline: Baseline
-
-
-class Metrics(Record):
-    """How well a model ranks and predicts the test side."""
-
-    auc: float
-    auc_low: float
-    auc_high: float
-    average_precision: float
-    log_loss: float
-    brier: float
-    rows: int
-    positives: int
-
-
-class Champion(Record):
-    """The registered version that a challenger was compared with, on the same rows."""
-
-    version: int
-    bundle: str
-    metrics: Metrics
-    auc_difference: float = Field(description="AUC of the challenger minus AUC of the champion.")
-    auc_difference_low: float = Field(description="One-sided lower confidence bound of that (DeLong, paired).")
-
-
-class Rule(Record):
-    """One rule of the gate, judged."""
-
-    name: str
-    value: float
-    bound: float
-    verdict: Literal["pass", "fail"]
-    sentence: str
-
-
-class EvaluationResult(Record):
-    """A model's metrics on rows that it has never seen, and the gate's verdict."""
-
-    bundle: str = Field(description="Digest of the bundle that was judged.")
-    confidence: float = Field(description="Confidence of the interval around the AUC.")
-    metrics: Metrics
-    champion: Champion | None
-    rules: list[Rule]
-    verdict: Literal["accept", "refuse"]
-    approved: str | None = Field(default=None, description="Reason of the person who overruled a refusal.")
 
 
 class PushedModelResult(Record):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from vehins.artifacts.evaluation import EvaluationResult
 from vehins.artifacts.manifest import Anomaly, Evaluation, PushedModel, Validation
 from vehins.cli.command import program
 from vehins.cli.terminal import STYLES, Terminal, make_table, plain
@@ -15,6 +16,8 @@ from vehins.errors import GateRefusedError, InterruptedRunError
 if TYPE_CHECKING:
     from vehins.pipeline import Report
     from vehins.settings import Settings
+
+_SHOWN_SHARE = 0.1
 
 
 def show_stage(terminal: Terminal, report: Report) -> None:
@@ -81,12 +84,26 @@ def _judgement(terminal: Terminal, report: Report) -> None:
     result, metrics = found.result, found.result.metrics
     interval = f"{result.confidence:.0%} interval {metrics.auc_low:.4f} to {metrics.auc_high:.4f}"
     terminal.say(f"Test AUC  {metrics.auc:.4f} ({interval}, {metrics.rows:,} customers)")
+    _business(terminal, result)
     verdict = "[green]accepted[/]" if result.verdict == "accept" else "[yellow]refused[/]"
     overruled = f", overruled: {plain(result.approved)}" if result.approved else ""
     terminal.say(f"Gate      {verdict}{overruled}")
     for rule in result.rules:
         mark = "[green]pass[/]" if rule.verdict == "pass" else "[red]fail[/]"
         terminal.say(f"          {mark}  {plain(rule.sentence)}")
+
+
+def _business(terminal: Terminal, result: EvaluationResult) -> None:
+    """What a list of the best tenth catches, and what the calls bring."""
+    tenth = next((gain for gain in result.gains if gain.share == _SHOWN_SHARE), None)
+    if tenth is not None:
+        text = f"{tenth.recall:.1%} of all responses, {tenth.lift:.1f} times as many as chance"
+        terminal.say(f"Top {tenth.share:.0%}   {text}")
+    if result.profit is not None:
+        money = result.profit
+        others = f"as many at random {money.random.profit:,.0f}, everybody {money.everybody.profit:,.0f}"
+        calls = f"{money.model.customers:,.0f} calls at {money.cutoff:.4f} or above"
+        terminal.say(f"Profit    {money.model.profit:,.0f} from {calls}; {others}")
 
 
 def _version(terminal: Terminal, report: Report) -> None:

@@ -44,9 +44,15 @@ def ingest(
     _run(call, "ingest", None, force, **flags)
 
 
-def validate(call: Call, input_manifest: InputManifest = None, force: Force = False) -> None:
-    """Check a Dataset against its schema, set bad rows aside, stop above the tolerance."""
-    _run(call, "validate", input_manifest, force)
+def validate(
+    call: Call,
+    input_manifest: InputManifest = None,
+    registry: RegistryUrl = None,
+    model_name: ModelName = None,
+    force: Force = False,
+) -> None:
+    """Check a Dataset against its schema, set bad rows aside, measure drift from the champion's training rows."""
+    _run(call, "validate", input_manifest, force, registry=registry, model_name=model_name)
 
 
 def transform(call: Call, input_manifest: InputManifest = None, force: Force = False) -> None:

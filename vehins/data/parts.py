@@ -8,6 +8,8 @@ from vehins.data import schema as table_schema
 from vehins.data.conform import ROW
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
 
     from vehins.artifacts.manifest import Dataset, Validation
@@ -41,10 +43,15 @@ def rows(dataset: Artifact[Dataset]) -> pl.LazyFrame:
 
 def clean_rows(dataset: Artifact[Dataset], validation: Artifact[Validation]) -> pl.LazyFrame:
     """The rows of a data set without those in quarantine."""
+    bad = validation.path(QUARANTINE_FILE) if validation.manifest.result.quarantined_rows else None
+    return rows_without(rows(dataset), bad)
+
+
+def rows_without(everything: pl.LazyFrame, quarantine: Path | None) -> pl.LazyFrame:
+    """Numbered rows without those in a quarantine file, and without their numbers."""
     import polars as pl
 
-    everything = rows(dataset)
-    if validation.manifest.result.quarantined_rows:
-        bad = pl.scan_parquet(validation.path(QUARANTINE_FILE), glob=False).select(ROW)
+    if quarantine is not None:
+        bad = pl.scan_parquet(quarantine, glob=False).select(ROW)
         everything = everything.join(bad, on=ROW, how="anti", maintain_order="left")
     return everything.drop(ROW)

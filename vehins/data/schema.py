@@ -40,6 +40,7 @@ class Column(Record):
     maximum: float | None = None
     positive: Scalar | None = Field(default=None, description="For the target: the value that counts as yes.")
     unit: str | None = None
+    slice: bool = Field(default=False, description="Whether the evaluation looks at its values one by one.")
     path: str | None = Field(
         default=None, min_length=1, description="Where a document keeps it (`vehicle.age`); by default its name."
     )
@@ -59,6 +60,8 @@ class Column(Record):
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
             raise ValueError("the minimum is above the maximum")
         self._check_values(self.values or [])
+        if self.slice and self.role != "feature":
+            raise ValueError("only a feature can be a `slice`")
         if self.role in {"key", "target"} and self.nullable:
             raise ValueError(f"the {self.role} cannot be nullable")
         if self.role == "target":

@@ -1,9 +1,10 @@
 """A model bundle: everything that prediction needs, in files that are checked before they are parsed.
 
-Files: ``model.txt`` (LightGBM's text form), ``features.json`` (the encoder), ``signature.json`` (the columns it takes,
-the cutoff, the scores of the training population), ``golden.jsonl`` (a few rows and the probabilities they must give)
-and ``bundle.json`` (sizes and hashes of the others; its own hash is the bundle's digest). There is no pickle in it,
-and a bundle that answers its golden rows differently is refused.
+Files: ``model.txt`` (LightGBM's text form), ``features.json`` (the encoder), ``signature.json`` (the columns it
+takes, the cutoff, the scores of the training population), ``golden.jsonl`` (a few rows and the probabilities they
+must give), ``statistics.json`` (what the training rows looked like; an older bundle has none) and ``bundle.json``
+(sizes and hashes of the others; its own hash is the bundle's digest). There is no pickle in it, and a bundle that
+answers its golden rows differently is refused.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from pydantic import Field, ValidationError
 from vehins.artifacts.files import FileRecord, damage, record_file, sha256_file
 from vehins.artifacts.manifest import Record, canonical
 from vehins.data.schema import Scalar, TableSchema
+from vehins.data.statistics import Statistics
+from vehins.data.statistics import parse as parse_statistics
 from vehins.errors import BundleRefusedError
 from vehins.model import features
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE = "model.txt", "features.json", "signature.json", "golden.jsonl"
+STATISTICS_FILE = "statistics.json"
 # Golden rows are predicted by the same code on the same numbers: more than rounding is another model.
 GOLDEN_TOLERANCE = 1e-9
 _BATCH_ROWS = 250_000
@@ -39,7 +43,9 @@ class Signature(Record):
     """What a model takes and what its numbers mean."""
 
     table: TableSchema = Field(description="The schema of the rows it was trained on.")
-    cutoff: float = Field(gt=0, lt=1, description="Probability from which a contact pays: contact cost / sale value.")
+    cutoff: float = Field(
+        gt=0, lt=1, description="Probability from which a customer is called: where that brings the most."
+    )
     percentiles: list[float] = Field(
         min_length=100, description="Sorted quantiles of the training population's scores."
     )
@@ -148,7 +154,13 @@ class Bundle:
 
 
 def write(
-    folder: Path, *, model: str, encoder: features.Encoder, signature: Signature, golden: Sequence[GoldenRow]
+    folder: Path,
+    *,
+    model: str,
+    encoder: features.Encoder,
+    signature: Signature,
+    golden: Sequence[GoldenRow],
+    statistics: Statistics | None = None,
 ) -> str:
     """Write a bundle into a folder; return its digest."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +169,10 @@ def write(
     (folder / FEATURES_FILE).write_bytes(encoder.to_json())
     (folder / SIGNATURE_FILE).write_bytes(signature.model_dump_json().encode() + b"\n")
     (folder / GOLDEN_FILE).write_bytes(b"\n".join(lines) + b"\n")
-    names = (MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE)
+    names = [MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE]
+    if statistics is not None:
+        (folder / STATISTICS_FILE).write_bytes(statistics.model_dump_json().encode() + b"\n")
+        names.append(STATISTICS_FILE)
     index = BundleIndex(files=[record_file(folder, folder / name) for name in names])
     (folder / BUNDLE_FILE).write_bytes(canonical(index.model_dump(mode="json")) + b"\n")
     return sha256_file(folder / BUNDLE_FILE)
@@ -167,6 +182,21 @@ def files(folder: Path) -> list[FileRecord]:
     """Every file of a bundle, the index included."""
     _, index = _checked(folder)
     return [*index.files, record_file(folder, folder / BUNDLE_FILE)]
+
+
+def statistics(folder: Path) -> Statistics | None:
+    """What the training rows of a bundle looked like; None of a bundle that does not say.
+
+    Raises:
+        BundleRefusedError: a file is not the one that was written.
+    """
+    _, index = _checked(folder)
+    if all(record.path != STATISTICS_FILE for record in index.files):
+        return None
+    try:
+        return parse_statistics((folder / STATISTICS_FILE).read_bytes())
+    except ValidationError as error:
+        raise _refused(folder, f"{STATISTICS_FILE}: {_first(error)}") from None
 
 
 def _checked(folder: Path) -> tuple[str, BundleIndex]:

@@ -33,6 +33,10 @@ class Fit:
     valid_auc: float
     valid_log_loss: float
     parameters: dict[str, Any]
+    labels: np.ndarray
+    """Of the watched rows of the valid side."""
+    probabilities: np.ndarray
+    """Of the watched rows, by the fit on the train side alone."""
 
 
 def fit(
@@ -48,10 +52,12 @@ def fit(
     ``on_tree`` is called after every tree with the number of trees and, while the number is being searched for, the log
     loss of the valid side.
     """
+    import numpy as np
+
     watched = thinned(valid, settings.watched_rows)
     chosen = _search(train, watched, encoder, settings, threads, on_tree)
     trees = chosen.best_iteration
-    scores = chosen.predict(_inputs(watched), num_threads=threads)
+    scores: np.ndarray = np.asarray(chosen.predict(_inputs(watched), num_threads=threads))
     labels = watched[LABEL].to_numpy()
     parameters = _parameters(settings, threads)
     everything = _dataset(train.vstack(valid), encoder, parameters)
@@ -63,6 +69,8 @@ def fit(
         valid_auc=auc(labels, scores),
         valid_log_loss=log_loss(labels, scores),
         parameters={**parameters, "num_threads": None},
+        labels=labels,
+        probabilities=scores,
     )
 
 

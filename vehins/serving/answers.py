@@ -51,7 +51,7 @@ class ModelAnswer(ModelName):
 
     bundle: str = Field(description="SHA-256 of the model bundle.")
     registered_at: datetime
-    cutoff: float = Field(description="Probability from which a contact pays: contact cost / sale value.")
+    cutoff: float = Field(description="Probability from which a customer is worth a call.")
     columns: list[ColumnAnswer]
     metrics: dict[str, Scalar | None] = Field(description="What the gate judged it by, measured on the test side.")
 

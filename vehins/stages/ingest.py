@@ -59,6 +59,7 @@ def work(ctx: Context) -> Outcome:
         rows=writer.rows,
         rows_by_side=writer.sides,
         row_digest=writer.digest.hexdigest(),
+        digest_by_side={side: digest.hexdigest() for side, digest in writer.digests.items()},
         missing_columns=[name for name in schema.kept if name not in writer.columns],
         extra_columns=[name for name in writer.columns if name not in schema.columns],
         unparsed_cells=writer.cells,
@@ -76,6 +77,7 @@ class _Writer:
         self._side = split.side(schema, ctx.settings.split)
         self._unparsed: list[pl.DataFrame] = []
         self.digest = split.RowDigest(schema.kept)
+        self.digests = {side: split.RowDigest(schema.kept) for side in split.SIDES}
         self.columns: list[str] = []
         self.sides = dict.fromkeys(split.SIDES, 0)
         self.rows = self.cells = 0
@@ -89,8 +91,9 @@ class _Writer:
         unparsed = pl.int_range(self.rows, self.rows + batch.height).is_in(typed.unparsed["row"].implode())
         rows = typed.rows.with_columns(self._side, unparsed.alias(UNPARSED))
         self.digest.add(typed.rows)
-        for side, count in rows[split.SIDE].value_counts().iter_rows():
-            self.sides[side] += count
+        for (side,), some in rows.partition_by(split.SIDE, as_dict=True).items():
+            self.sides[side] += some.height
+            self.digests[side].add(some)
         name = parts.part_name(len(self.rows_by_file))
         (self._folder / name).parent.mkdir(exist_ok=True)
         rows.write_parquet(self._folder / name)

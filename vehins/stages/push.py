@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from vehins.artifacts.manifest import (
-    AnyManifest,
-    Evaluation,
-    EvaluationResult,
-    PushedModel,
-    PushedModelResult,
-    TrainedModel,
-    digest,
-)
+from vehins.artifacts.evaluation import EvaluationResult
+from vehins.artifacts.manifest import AnyManifest, Evaluation, PushedModel, PushedModelResult, TrainedModel, digest
 from vehins.errors import ConflictError, DataError, GateRefusedError
 from vehins.model import bundle
 from vehins.registry.registry import ModelVersion, Registry
 from vehins.registry.stores import open_store
 from vehins.settings import masked
+from vehins.stages import rivals
 from vehins.stages.stage import Context, Outcome, Stage
 
 
@@ -65,9 +59,9 @@ def work(ctx: Context) -> Outcome:
         files,
         bundle=judged.bundle,
         champion=judged.champion.version if judged.champion else None,
-        evaluation=judged.metrics.model_dump(mode="json"),
+        evaluation=judged.metrics.model_dump(mode="json") | _overruled(judged),
         approved=judged.approved,
-        lineage={"TrainedModel": model.manifest.id, "Evaluation": evaluation.id},
+        lineage={"TrainedModel": model.manifest.id, "Evaluation": evaluation.id, rivals.ROWS: _rows(model.manifest)},
     )
     before = registry.alias(ctx.settings.alias)
     reason = f"approved: {judged.approved}" if judged.approved else "accepted by the gate"
@@ -83,6 +77,17 @@ def work(ctx: Context) -> Outcome:
         promoted=moved,
     )
     return Outcome(result, digest(result.model_dump(mode="json")))
+
+
+def _overruled(judged: EvaluationResult) -> dict[str, str]:
+    """The rules that a person overruled, for when this model is judged again."""
+    failed = [rule.name for rule in judged.rules if rule.verdict == "fail"]
+    return {rivals.OVERRULED: rivals.joined(failed)} if judged.approved and failed else {}
+
+
+def _rows(model: TrainedModel) -> str:
+    """Content digest of the data set that a model was trained on."""
+    return next(record.content for record in model.inputs if record.kind == "Dataset")
 
 
 def _check_rival(production: ModelVersion | None, judged: EvaluationResult) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vehins.artifacts.manifest import Dataset, FeatureSet, TrainedModel, TrainedModelResult, Validation
-from vehins.data import parts
+from vehins.data import parts, statistics
 from vehins.data.split import SIDE, TRAIN, VALID
-from vehins.model import bundle, features, trainer
+from vehins.model import bundle, features, profit, trainer
+from vehins.model.metrics import rank
 from vehins.stages.stage import Context, Outcome, Stage
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     import numpy as np
     import polars as pl
-    from lightgbm import Booster
 
     from vehins.data.schema import TableSchema
 
@@ -41,7 +41,7 @@ def work(ctx: Context) -> Outcome:
     ctx.progress("writing the bundle")
     population = trainer.thinned(pl.concat([train, valid]), _SCORED_ROWS)
     scores = np.asarray(fit.booster.predict(population.drop(trainer.LABEL), num_threads=threads))
-    digest = _write_bundle(ctx, fit.booster, encoder, scores)
+    digest = _write_bundle(ctx, fit, encoder, scores)
     result = TrainedModelResult(
         bundle=digest,
         trees=fit.trees,
@@ -65,12 +65,14 @@ def _on_tree(ctx: Context) -> Callable[[int, float | None], None]:
     return on_tree
 
 
-def _write_bundle(ctx: Context, booster: Booster, encoder: features.Encoder, scores: np.ndarray) -> str:
+def _write_bundle(ctx: Context, fit: trainer.Fit, encoder: features.Encoder, scores: np.ndarray) -> str:
     import numpy as np
+    import polars as pl
 
+    booster = fit.booster
+    clean = parts.clean_rows(ctx.input(Dataset), ctx.input(Validation))
     schema = parts.schema_of(ctx.input(Dataset))
     percentiles = np.quantile(scores, np.linspace(0, 1, _QUANTILES), method="inverted_cdf")
-    cutoff = ctx.settings.business.contact_cost / ctx.settings.business.sale_value
     rows = _golden_rows(ctx, schema)
     matrix = np.array([encoder.encode_row(row) for row in rows], dtype=np.float64)
     answers = np.asarray(booster.predict(matrix, num_threads=1)).tolist()
@@ -78,9 +80,17 @@ def _write_bundle(ctx: Context, booster: Booster, encoder: features.Encoder, sco
         ctx.folder / BUNDLE,
         model=trainer.model_text(booster),
         encoder=encoder,
-        signature=bundle.Signature(table=schema, cutoff=cutoff, percentiles=percentiles.tolist()),
+        signature=bundle.Signature(table=schema, cutoff=_cutoff(ctx, fit), percentiles=percentiles.tolist()),
         golden=[bundle.GoldenRow(row=row, probability=p) for row, p in zip(rows, answers, strict=True)],
+        statistics=statistics.describe(clean.filter(pl.col(SIDE).is_in([TRAIN, VALID])), schema),
     )
+
+
+def _cutoff(ctx: Context, fit: trainer.Fit) -> float:
+    """The cutoff that pays best on valid rows, by the fit that has not seen them."""
+    found = ctx.input(Validation).manifest.result
+    ranked = rank(fit.labels, fit.probabilities, "probability")
+    return profit.choose_cutoff(ranked, ctx.settings.business, found.rows - found.quarantined_rows)
 
 
 def _golden_rows(ctx: Context, schema: TableSchema) -> list[dict[str, bool | int | float | str | None]]:

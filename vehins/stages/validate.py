@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vehins.artifacts.drift import Drift
 from vehins.artifacts.manifest import (
     Anomaly,
     AnyManifest,
@@ -20,6 +21,7 @@ from vehins.data.schema import TableSchema
 from vehins.data.split import RowDigest
 from vehins.errors import AnomaliesError, VehinsError
 from vehins.settings import ValidateSettings
+from vehins.stages import rivals
 from vehins.stages.stage import Context, Outcome, Stage
 
 if TYPE_CHECKING:
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 
 MISSING_COLUMN, WRONG_TYPE = "missing column", "wrong type"
 _SHOWN = 3
+
+
+def outside(ctx: Context) -> dict[str, Any]:
+    """The champion whose training rows these rows are compared with."""
+    content = ctx.input(Dataset).manifest.content
+    return {"champion": rivals.recorded(rivals.of_rows(rivals.open_registry(ctx), ctx.settings.alias, content))}
 
 
 def work(ctx: Context) -> Outcome:
@@ -61,8 +69,19 @@ def work(ctx: Context) -> Outcome:
         statistics=counted.statistics,
         verdict="refuse" if reasons else "accept",
         reasons=reasons,
+        drift=_drift(ctx, parts.rows_without(rows, ctx.folder / parts.QUARANTINE_FILE if quarantined else None)),
     )
     return Outcome(result, _content(ctx, result), {parts.QUARANTINE_FILE: quarantined})
+
+
+def _drift(ctx: Context, clean: pl.LazyFrame) -> Drift | None:
+    """How far the clean rows lie from those that the champion was trained on."""
+    registry = rivals.open_registry(ctx)
+    champion = rivals.known(ctx, registry)
+    if champion is None:
+        return None
+    ctx.progress(f"comparing with the training rows of champion {champion.version}")
+    return rivals.measure_drift(clean, champion, rivals.fetch(ctx, registry, champion))
 
 
 def _content(ctx: Context, result: ValidationResult) -> str:
@@ -202,7 +221,9 @@ STAGE = Stage(
     needs=(Dataset,),
     work=work,
     reads=("validate_",),
+    uses=("workspace", "registry", "model_name", "alias"),
     libraries=("polars", "polars-hash", "numpy"),
+    outside=outside,
     stale=stale,
     refusal=refusal,
 )
