@@ -1,8 +1,9 @@
-"""`python -m benchmarks [chain] [startup] [growth]`: measure, and print; by default the first two.
+"""`python -m benchmarks [chain] [startup] [growth] [scores]`: measure, and print; by default the first two.
 
 - chain: `vehins pipeline run` beside a plain script that trains the same LightGBM; then a run that reuses all.
 - startup: `vehins --help` beside the `--help` of a bare Typer application.
 - growth: 11.5 million synthetic customers beside 381,109: seconds per row, and the peak memory of each stage.
+- scores: `vehins predict` of 11.5 million synthetic customers, in several forms: seconds per row, and peak memory.
 
 The rows of `chain` are those of the Parquet file of `--file`, else 381,109 synthetic customers.
 """
@@ -80,6 +81,24 @@ def growth(_: int, folder: Path, __: Path | None) -> None:
         print(f"chain of {rows:>10,} rows: {cost.seconds:.1f} s, {per_row:.2f} us/row, peak {cost.peak_mb:,.0f} MB")
 
 
+def scores(_: int, folder: Path, __: Path | None) -> None:
+    """Bulk scoring with a model of the published size."""
+    place = ["-w", str(folder / "w")]
+    measure.run([*VEHINS, "pipeline", "run", "--source", f"demo://?rows={PUBLISHED_ROWS}", *place])
+    many, file = f"demo://?rows={MANY_ROWS}", str(folder / "customers.csv")
+    measure.run([*VEHINS, "load", many, "--to", file])
+    forms: dict[str, list[str]] = {
+        "synthetic to Parquet": [many, str(folder / "scores.parquet")],
+        "CSV to CSV": [file, str(folder / "scores.csv")],
+        "CSV to the best 100,000": [file, str(folder / "top.csv"), "--top", "100000"],
+        "the same of 1,000, 3 reasons": [file, str(folder / "why.csv"), "--top", "1000", "--reasons", "3"],
+    }
+    for name, words in forms.items():
+        cost = measure.run([*VEHINS, "predict", *words, *place])
+        told = f"{cost.seconds:6.1f} s  {cost.seconds / MANY_ROWS * 1e6:5.2f} us/row  peak {cost.peak_mb:,.0f} MB"
+        print(f"{name:<28} {told}  (promised: at most 2,000 MB)", flush=True)
+
+
 def _stages(rows: int, workspace: Path) -> dict[str, measure.Cost]:
     """Every stage as a process of its own."""
     source = ["--source", f"demo://?rows={rows}"]
@@ -91,7 +110,7 @@ def _stages(rows: int, workspace: Path) -> dict[str, measure.Cost]:
 
 def main() -> None:
     """Run the benchmarks that were asked for."""
-    known = {"chain": chain, "startup": startup, "growth": growth}
+    known = {"chain": chain, "startup": startup, "growth": growth, "scores": scores}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", nargs="*", choices=[*known, []], help="which ones")
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each command (default 5)")

@@ -9,12 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 from vehins_runner import WORKSPACE, Vehins, call_main, in_folder
 
+from vehins import masking
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 
 pytest_plugins = ["mongodb_server", "postgres_server", "secrets_manager", "sqlserver_server"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of a command knows no secret when it starts; a test has its own, and masks those of no other."""
+    monkeypatch.setattr(masking, "_known", set())
 
 
 @pytest.fixture

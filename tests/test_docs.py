@@ -18,6 +18,7 @@ from vehins.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 WRITTEN = ["README.md", "CONTRIBUTING.md", "docs/how-it-works.md", "docs/doctor.md", "docs/credentials.md"]
+WRITTEN += ["docs/using-the-model.md"]
 
 
 def _generator():

@@ -18,10 +18,12 @@ _HOST = r"(?:\[[^\]\s]*\]|[^\s/@:?#,\[\]]+)(?::\d{1,5})?"
 # What may stand behind the scheme without a login: hosts, then a path without an @. Only then is an @ further on one of
 # an option; anywhere else all between the first colon and the last @ is taken for the password, whatever it has in it.
 _NO_LOGIN = rf"(?!{_HOST}(?:,{_HOST})*(?:/[^\s@?#]*)?(?:[?#]|\s|$))"
+# Where the text is one address from end to end, a blank is no end of it: `user:000 @host` has a password.
+_NO_LOGIN_OF_ONE = rf"(?!{_HOST}(?:,{_HOST})*(?:/[^@?#]*)?(?:[?#]|$))"
 _NAMES = r"(?:passw(?:or)?d|auth_?mechanism_?properties|pwd|secret|token|signature|sig|access_?key|api_?key)"
 _KEY = rf"[\w-]*{_NAMES}"
 _LOGIN = re.compile(rf"{_SCHEME}{_NO_LOGIN}(?P<user>[^/@:\s]*):\S*@", re.I)
-_LOGIN_OF_ONE = re.compile(rf"^{_SCHEME}{_NO_LOGIN}(?P<user>[^/@:]*):.*@", re.I | re.S)
+_LOGIN_OF_ONE = re.compile(rf"^{_SCHEME}{_NO_LOGIN_OF_ONE}(?P<user>[^/@:]*):.*@", re.I | re.S)
 _OPTION = re.compile(rf"(?P<key>[?&]{_KEY}=)[^&\s]*", re.I)
 _OPTION_OF_ONE = re.compile(rf"(?P<key>[?&]{_KEY}=)[^&]*", re.I)
 _PAIR = re.compile(rf"(?P<key>(?:^|[^\w?&;-]){_KEY}=)(?![\"'])[^&;\s]*", re.I)

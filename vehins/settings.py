@@ -443,6 +443,8 @@ def _raise_unknown(name: str, known: list[str], where: str) -> None:
     if not near:  # a right name in the wrong section
         near = [candidate for candidate in known if candidate.rpartition(".")[2] == name.rpartition(".")[2]][:1]
     hint = f"Did you mean `{near[0]}`? " if near else ""
+    # Below a password stands what somebody took for one: `source_password = {"..." = 1}`.
+    name = next((f"{secret}.{MASK}" for secret in _SECRETS if name.startswith(f"{secret}.")), name)
     raise SettingsError(
         f"Unknown setting `{name}`", detail=f"Found in {where}.", hint=hint + "`vehins config show` lists all settings."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from vehins.data import schema as table_schema
 from vehins.data.schema import Column, Dtype, TableSchema
 from vehins.data.sinks import WriteOptions, open_sink
 from vehins.data.sources import ReadOptions, Source, open_source
-from vehins.data.staging import Staging
+from vehins.data.staging import Staging, scratch
 from vehins.errors import DataError, SettingsError, SourceFormatError
 
 if TYPE_CHECKING:
@@ -60,8 +59,8 @@ def load(
     paths = {name: column.path for name, column in schema.columns.items() if column.path}
     sink = open_sink(to, WriteOptions.of(settings, paths))
     source = open_source(settings.source, ReadOptions.of(settings))
-    with tempfile.TemporaryDirectory(prefix="vehins-") as folder:
-        staging = _stage(source, schema, key, Path(folder), progress)
+    with scratch() as folder:
+        staging = _stage(source, schema, key, folder, progress)
         _check(staging, source.label, key)
         rows = sink.write(
             staging.batches(), key, replace=replace, on_rows=lambda done: progress(f"{done:,} rows written")
@@ -128,11 +127,10 @@ def _check(staging: Staging, label: str, key: str) -> None:
     """Refuse a table with a cell that is not of its type, or a key that is missing or stands twice."""
     import polars as pl
 
-    cells = staging.unparsed
-    if cells.height:
-        some = cells.sort("row").head(_SHOWN).iter_rows(named=True)
+    if staging.cells:
+        some = staging.unparsed().sort("row").head(_SHOWN).collect().iter_rows(named=True)
         said = "; ".join(f"row {cell['row'] + 1}: `{cell['column']}` is {cell['value']!r}" for cell in some)
-        raise _refused(label, f"{cells.height:,} values that are not of their type", said)
+        raise _refused(label, f"{staging.cells:,} values that are not of their type", said)
     rows = staging.frame()
     numbers = rows.filter(pl.col(key).is_null()).select(conform.ROW).collect()[conform.ROW]
     if numbers.len():

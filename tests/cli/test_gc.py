@@ -89,6 +89,15 @@ def test_what_an_alias_reaches_stays_when_no_run_speaks_of_it(used: Vehins) -> N
     assert production() == 2
 
 
+def test_what_another_alias_reaches_stays_too(used: Vehins) -> None:
+    used("models", "promote", "1", "--alias", "trial")
+    found = listed(used, "--keep-runs", "1")
+    lineage = used("models", "show", "1", "--json").json["lineage"]
+    assert not {f"artifacts/{kind}/{name}" for kind, name in lineage.items()} & set(found)
+    assert not names("Dataset", 0) & set(found)  # what those were made from
+    assert not any(name.startswith("cache/") for name in found)
+
+
 def test_what_stands_in_for_a_lost_input_stays(used: Vehins) -> None:
     """The data set of the version in production was damaged and made again: it has another name now."""
     words = ("--source", "demo://?rows=3100", *LENIENT)

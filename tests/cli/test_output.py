@@ -27,16 +27,30 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 # A call of each command that succeeds in a finished workspace; `serve` does not end by itself.
 GOOD = {
     **{stage: (stage,) for stage in STAGES},
+    "load": ("load", "demo://?rows=50", "--to", "loaded.csv"),
+    "predict": ("predict", "demo://?rows=50", "scores.csv"),
     "pipeline run": ("pipeline", "run"),
     "pipeline plan": ("pipeline", "plan"),
     "runs list": ("runs", "list"),
     "runs show": ("runs", "show"),
     "models list": ("models", "list"),
+    "runs diff": ("runs", "diff", "last", "last"),
     "models show": ("models", "show"),
+    "models promote": ("models", "promote", "1", "--alias", "trial"),
+    "models rollback": ("models", "rollback"),
+    "models history": ("models", "history"),
     "config show": ("config", "show"),
     "config schema": ("config", "schema"),
     "gc": ("gc",),
     "doctor": ("doctor",),
+}
+# What makes such a call possible.
+BEFORE = {"models rollback": ("pipeline", "run", "--quiet", "--set", "train.seed=2", "--approve", "to go back from")}
+# What a command asks for before it looks at any setting.
+NEEDED = {
+    "load": ("customers.csv", "--to", "loaded.csv"),
+    "predict": ("customers.csv", "scores.csv"),
+    "models promote": ("1",),
 }
 
 
@@ -54,9 +68,15 @@ def one_object(text: str) -> dict[str, Any]:
 # --- One object ---------------------------------------------------------------------------------------------------
 
 
+def called(name: str, finished: Vehins, *words: str) -> Answer:
+    if name in BEFORE:
+        finished(*BEFORE[name])
+    return finished(*GOOD[name], *words)
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_json_is_one_object_on_stdout(name: str, finished: Vehins) -> None:
-    assert "error" not in one_object(finished(*GOOD[name], "--json").out)
+    assert "error" not in one_object(called(name, finished, "--json").out)
 
 
 def check_report(report: dict[str, Any]) -> None:
@@ -111,7 +131,7 @@ def test_the_object_of_a_run_that_failed(finished: Vehins) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_error_is_one_object_of_each_command(name: str, vehins: Vehins) -> None:
-    answer = vehins(*name.split(), "--json", "--set", "train.learning_rat=0.1", code=3)
+    answer = vehins(*name.split(), *NEEDED.get(name, ()), "--json", "--set", "train.learning_rat=0.1", code=3)
     assert list(one_object(answer.out)) == ["error"]
     assert answer.error == {
         "headline": "Unknown setting `train.learning_rat`",
@@ -165,7 +185,7 @@ def test_without_a_command_there_is_help(vehins: Vehins) -> None:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_quiet_is_quiet(name: str, finished: Vehins) -> None:
-    answer = finished(*GOOD[name], "--quiet")
+    answer = called(name, finished, "--quiet")
     assert answer.err == ""
 
 
@@ -246,7 +266,7 @@ def test_what_is_not_there_is_said(finished: Vehins) -> None:
 
 @pytest.mark.parametrize("name", GOOD)
 def test_away_from_a_terminal_there_are_no_control_characters(name: str, finished: Vehins) -> None:
-    answer = finished(*GOOD[name])
+    answer = called(name, finished)
     assert not CONTROL.search(answer.out + answer.err)
 
 

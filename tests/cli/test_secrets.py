@@ -61,7 +61,11 @@ def test_in_settings(vehins: Vehins, monkeypatch: pytest.MonkeyPatch) -> None:
     check_nowhere(vehins, "config", "show", "--json", code=0)
 
 
-@pytest.mark.parametrize("command", ["pipeline run", "evaluate", "push", "models list", "models show", "gc", "serve"])
+REGISTRY_COMMANDS = ["pipeline run", "evaluate", "push", "models list", "models show", "gc", "serve"]
+REGISTRY_COMMANDS += ["models promote 1", "models rollback", "models history", "predict demo:// out.csv"]
+
+
+@pytest.mark.parametrize("command", REGISTRY_COMMANDS)
 def test_in_the_address_of_a_registry(command: str, finished: Vehins) -> None:
     for more in ((), ("--debug",)):
         words = (*command.split(), "--registry", f"https://user:{SECRET}@host/models", *more)

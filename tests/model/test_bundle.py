@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -358,14 +359,23 @@ def test_what_is_no_model_is_refused(folder):
     assert refused(folder).detail.startswith("LightGBM says: ")
 
 
-def test_lightgbm_keeps_off_stdout(folder, capfd):
+@pytest.mark.parametrize("thread", ["this", "another"])
+def test_lightgbm_keeps_off_stdout(folder, capfd, thread):
     """There is data on it; LightGBM by itself prints what it does, and what it does not like."""
-    lightgbm = bundle.import_lightgbm()
-    data = lightgbm.Dataset(np.arange(400.0).reshape(200, 2), np.arange(200) % 2)
-    lightgbm.train({"objective": "binary", "num_threads": 1, "verbose": 1}, data, 2)
-    (folder / MODEL_FILE).write_text("hello")
-    seal_again(folder)
-    refused(folder)
+
+    def work():
+        lightgbm = bundle.import_lightgbm()
+        data = lightgbm.Dataset(np.arange(400.0).reshape(200, 2), np.arange(200) % 2)
+        lightgbm.train({"objective": "binary", "num_threads": 1, "verbose": 1}, data, 2)
+        (folder / MODEL_FILE).write_text("hello")
+        seal_again(folder)
+        refused(folder)
+
+    if thread == "this":
+        work()
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(work).result()
     assert capfd.readouterr().out == ""
 
 

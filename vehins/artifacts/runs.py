@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
 from contextlib import suppress
@@ -17,6 +18,7 @@ from vehins.artifacts.manifest import Record
 from vehins.artifacts.workspace import RUNS, Workspace, storage_faults
 from vehins.errors import NotFoundError
 
+_BACK = re.compile(r"last(?:-([0-9]{1,9}))?")
 Status = Literal["ran", "reused", "refused", "failed", "skipped"]
 
 
@@ -80,17 +82,23 @@ def _settled(record: RunRecord, *, is_newest: bool, alive: bool) -> RunRecord:
 
 
 def find(workspace: Workspace, run: str | None) -> RunRecord:
-    """The run with this id (or its beginning); the newest when None.
+    """The run with this id (or its beginning); ``last`` or None is the newest, ``last-1`` the one before it, ...
 
     Raises:
         NotFoundError: there is none, or more than one begins so.
     """
-    records = [record for record in listing(workspace) if run is None or record.run.startswith(run)]
+    everything = listing(workspace)
+    back = _BACK.fullmatch(run or "last")
+    if back is not None:
+        records = everything[int(back[1] or 0) :][:1]
+        run = run if everything else None
+    else:
+        records = [record for record in everything if record.run.startswith(run or "")]
     if not records:
         what = f"no run {run}" if run else "no run yet"
         raise NotFoundError(f"There is {what} in the workspace {workspace.root}", hint="`vehins runs list` lists them.")
     exact = [record for record in records if record.run == run]
-    if run is not None and len(records) > 1 and not exact:
+    if len(records) > 1 and not exact:
         names = ", ".join([*(record.run for record in records[:3]), *(["..."] if len(records) > 3 else [])])
         raise NotFoundError(f"{len(records)} runs begin with {run}", detail=f"{names}.", hint="Give more of the id.")
     return (exact or records)[0]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vehins
-from vehins.cli import chain, config, doctor, gc, history, load, predict, serve, stages
+from vehins.cli import chain, config, doctor, gc, history, load, predict, promotion, serve, stages
 
 app = typer.Typer(
     name="vehins",
@@ -39,6 +39,7 @@ load.register(app)
 serve.register(app)
 app.add_typer(chain.app, name="pipeline", help="The whole chain: run it, or see what would run.")
 app.add_typer(history.runs, name="runs", help="What has been run.")
+promotion.register(history.models)
 app.add_typer(history.models, name="models", help="What is registered.")
 app.add_typer(config.app, name="config", help="Settings and schemas in force.")
 gc.register(app)

@@ -53,6 +53,7 @@ def _live(settings: Settings) -> tuple[set[str], set[str]]:
     from vehins.registry.stores import open_store
 
     store = open_store(settings.registry_url)
-    versions = [Registry(store, name).resolve(settings.alias) for name in model_names(store)]
+    models = [Registry(store, name) for name in model_names(store)]
+    versions = [model.resolve(alias) for model in models for alias in model.aliases()]
     live = [version for version in versions if version is not None]
     return {name for version in live for name in version.lineage.values()}, {version.bundle for version in live}

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vehins.cli.command import Call, ModelName, RegistryUrl, command
 
+if TYPE_CHECKING:
+    from vehins.registry.registry import Registry
+    from vehins.settings import Settings
+
 runs = typer.Typer(no_args_is_help=True)
 models = typer.Typer(no_args_is_help=True)
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many, the newest first.")]
-RunId = Annotated[str | None, typer.Argument(help="The run, or the beginning of its id; the newest by default.")]
-VersionNumber = Annotated[int | None, typer.Argument(help="The version; the one in production by default.")]
+_RUN = "the beginning of its id, or last, last-1, ..."
+RunId = Annotated[str | None, typer.Argument(help=f"The run: {_RUN}; the newest by default.")]
+FirstRun = Annotated[str, typer.Argument(metavar="A", help=f"The first run: {_RUN}; by default the last but one.")]
+SecondRun = Annotated[str, typer.Argument(metavar="B", help=f"The second run: {_RUN}; by default the last.")]
+VersionNumber = Annotated[int | None, typer.Argument(help="The version; the one of the alias by default.")]
+Alias = Annotated[str | None, typer.Option("--alias", help="Name of the alias; that of the settings by default.")]
 
 
 @command(runs, "list")
@@ -55,17 +63,46 @@ def show_run(call: Call, run: RunId = None) -> None:
     call.terminal.data(found.model_dump(mode="json"))
 
 
+@command(runs, "diff")
+def diff_runs(call: Call, a: FirstRun = "last-1", b: SecondRun = "last") -> None:
+    """Compare two runs: which stage made something else and why, and what differs in settings, data and metrics."""
+    from vehins.artifacts import runs as records
+    from vehins.artifacts.comparison import compare
+    from vehins.artifacts.workspace import Workspace
+
+    workspace = Workspace(call.settings().workspace)
+    first, second = records.find(workspace, a), records.find(workspace, b)
+    found = compare(workspace, first, second)
+    for name, run in (("A", first), ("B", second)):
+        call.terminal.out(f"{name}: run {run.run}, {run.outcome}: {run.command}")
+    stages = [(s.stage, s.a or "-", s.b or "-", s.change, "; ".join(s.reasons)) for s in found.stages]
+    call.terminal.table(("Stage", "A", "B", "Change", "Why"), stages)
+    for title, differences in (("Setting", found.settings), ("Data", found.data)):
+        if differences:
+            call.terminal.table((title, "A", "B"), [(d.name, _number(d.a), _number(d.b)) for d in differences])
+    if found.metrics:
+        rows = [(m.name, _number(m.a), _number(m.b), _signed(m.difference)) for m in found.metrics]
+        call.terminal.table(("Metric", "A", "B", "B - A"), rows)
+    call.terminal.data(found.model_dump(mode="json"))
+
+
+def _signed(difference: float | None) -> str:
+    if difference is None:
+        return ""
+    return "=" if difference == 0 else f"{difference:+,}" if isinstance(difference, int) else f"{difference:+.5f}"
+
+
 @command(models, "list")
 def list_models(call: Call, registry: RegistryUrl = None, model_name: ModelName = None) -> None:
     """List the registered versions, the newest first."""
-    settings, found = _registry(call, registry, model_name)
-    production = found.alias(settings.alias)
+    settings, found = open_registry(call, registry, model_name)
+    aliases = found.aliases()
     versions = found.versions()[::-1]
     rows = [
         (
             v.version,
-            settings.alias if production and production.version == v.version else "",
-            f"{v.evaluation['auc']:.4f}",
+            ", ".join(name for name, version in aliases.items() if version == v.version),
+            _number(v.evaluation.get("auc", "-")),
             f"{v.created_at:%Y-%m-%d %H:%M:%S}",
             v.actor,
             v.approved or "",
@@ -73,26 +110,32 @@ def list_models(call: Call, registry: RegistryUrl = None, model_name: ModelName 
         for v in versions
     ]
     call.terminal.table(("Version", "Alias", "AUC", "Registered (UTC)", "By", "Overruled because"), rows)
-    aliases = {settings.alias: production.version} if production else {}
     shown = [v.model_dump(mode="json") for v in versions]
     call.terminal.data({"model": settings.model_name, "aliases": aliases, "versions": shown})
 
 
 @command(models, "show")
 def show_model(
-    call: Call, version: VersionNumber = None, registry: RegistryUrl = None, model_name: ModelName = None
+    call: Call,
+    version: VersionNumber = None,
+    alias: Alias = None,
+    registry: RegistryUrl = None,
+    model_name: ModelName = None,
 ) -> None:
     """Show one version: its metrics, where it came from, its files."""
     from vehins.errors import NotFoundError
+    from vehins.settings import masked
 
-    settings, models_of = _registry(call, registry, model_name)
+    settings, models_of = open_registry(call, registry, model_name, alias)
     found = models_of.version(version) if version is not None else models_of.resolve(settings.alias)
     if found is None:
-        detail = f"The registry {settings.registry_url} has no {settings.alias} of {settings.model_name}."
-        raise NotFoundError("No model is in production", detail=detail, hint="Make one: `vehins pipeline run`.")
+        detail = f"The registry {masked(settings.registry_url)} has no {settings.alias} of {settings.model_name}."
+        headline = f"No model is in {settings.alias}"
+        raise NotFoundError(headline, detail=detail, hint="Make one: `vehins pipeline run`.")
     call.terminal.out(f"{found.name} version {found.version}, registered {found.created_at:%Y-%m-%d %H:%M:%S} UTC")
     judged = f"judged against version {found.champion}" if found.champion else "the first of its registry"
     facts = [("bundle", found.bundle), ("champion", judged), ("by", found.actor)]
+    facts += [("alias", name) for name, number in models_of.aliases().items() if number == found.version]
     facts += [("overruled because", found.approved)] if found.approved else []
     facts += [(kind, name) for kind, name in found.lineage.items()]
     facts += [(name, _number(value)) for name, value in found.evaluation.items()]
@@ -102,12 +145,15 @@ def show_model(
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, (bool, list)) or value is None:
+        return "-" if value is None else str(value).lower() if isinstance(value, bool) else ", ".join(map(str, value))
     return f"{value:.5f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _registry(call: Call, url: str | None, name: str | None) -> tuple[Any, Any]:
+def open_registry(call: Call, url: str | None, name: str | None, alias: str | None = None) -> tuple[Settings, Registry]:
+    """The settings, and the versions of the model that they name."""
     from vehins.registry.registry import Registry
     from vehins.registry.stores import open_store
 
-    settings = call.settings(registry=url, model_name=name)
+    settings = call.settings(registry=url, model_name=name, alias=alias)
     return settings, Registry(open_store(settings.registry_url), settings.model_name)

@@ -74,6 +74,9 @@ def import_lightgbm() -> Any:
     import lightgbm
 
     lightgbm.register_logger(logging.getLogger("lightgbm"))
+    # The native part keeps its way to that logger per thread, and the import sets it in the first thread alone.
+    native = lightgbm.basic._LIB  # type: ignore[attr-defined]
+    native.LGBM_RegisterLogCallback(native.callback)
     return lightgbm
 
 
@@ -129,6 +132,14 @@ class Bundle:
         matrix = np.array([self.encoder.encode_row(row) for row in rows], dtype=np.float64)
         answers: list[float] = np.asarray(self._booster.predict(matrix, num_threads=1)).tolist()
         return answers
+
+    def contributions(self, matrix: np.ndarray) -> np.ndarray:
+        """What each feature adds to the raw scores of encoded rows (see `reasons`); last, where all rows start from."""
+        import numpy as np
+
+        if not len(matrix):
+            return np.empty((0, len(self.encoder.features) + 1))
+        return np.asarray(self._booster.predict(matrix, pred_contrib=True, num_threads=self._threads))
 
     def percentile(self, probability: float) -> float:
         """Share of the training population that scores no higher, in percent."""

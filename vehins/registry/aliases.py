@@ -46,13 +46,27 @@ class Aliases:
             moves.setdefault(current.sequence, current)
         return [moves[number] for number in sorted(moves)]
 
+    def names(self) -> list[str]:
+        """The aliases that there are, in alphabetical order."""
+        prefix = f"models/{self._model}/aliases/"
+        keys = (key.removeprefix(prefix) for key in self._store.keys(prefix))
+        return sorted(key.removesuffix(".json") for key in keys if key.endswith(".json"))
+
     def move(
-        self, alias: str, version: int, *, reason: str, instead_of: frozenset[int | None] | None = None
+        self,
+        alias: str,
+        version: int,
+        *,
+        reason: str,
+        instead_of: frozenset[int | None] | None = None,
+        after: int | None = None,
+        undoes: int | None = None,
     ) -> tuple[AliasMove, bool]:
         """Let an alias point to a version, and tell whether that moved it; when it points there, nothing is written.
 
-        With ``instead_of``, only when it points to one of those versions (None: nowhere yet). Raises `ConflictError`
-        when it points to another, and when other writers keep moving it.
+        With ``instead_of``, only when it points to one of those versions (None: nowhere yet); with ``after``, only when
+        its last move is the one of that number (0: there is none yet). Raises `ConflictError` when that is not so, and
+        when other writers keep moving it.
         """
         for attempt in range(_TRIES):
             current, etag = self._read(alias)
@@ -60,9 +74,11 @@ class Aliases:
                 return current, False
             if instead_of is not None and (current.version if current else None) not in instead_of:
                 raise conflict(self._store, self._key(alias))
+            if after is not None and (current.sequence if current else 0) != after:
+                raise self._overtaken(alias, current)
             if current is not None:
                 self._record(current)
-            move = self._next(alias, version, current, reason)
+            move = self._next(alias, version, current, reason).model_copy(update={"undoes": undoes})
             if self._swap(move, etag):
                 self._record(move)
                 return move, True
@@ -118,6 +134,16 @@ class Aliases:
             actor=actor(),
             reason=reason,
             token=new_token(),
+        )
+
+    def _overtaken(self, alias: str, current: AliasMove | None) -> ConflictError:
+        """The error for a move that was decided on before somebody else made another."""
+        if current is None:
+            return conflict(self._store, self._key(alias))
+        return ConflictError(
+            f"{alias} of {self._model} was moved to version {current.version} meanwhile",
+            detail=f"By {current.actor} at {current.at:%Y-%m-%d %H:%M:%S} UTC: {current.reason}.",
+            hint="Look (`vehins models history`), and decide again: this command has changed nothing.",
         )
 
     def _swap(self, move: AliasMove, etag: str | None) -> bool:

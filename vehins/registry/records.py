@@ -66,6 +66,7 @@ class AliasMove(Record):
     actor: str = Field(description="Who moved it: user@host.")
     reason: str = Field(description="Why it was moved.")
     token: str = Field(description="A random number, by which a writer knows its own move when the reply was lost.")
+    undoes: int | None = Field(default=None, description="Number of the move that it takes back; null unless it does.")
 
 
 class Claim(Record):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from vehins.registry.objects import ObjectStore
     from vehins.registry.records import Scalar
 
-__all__ = ["AliasMove", "ModelVersion", "Registry", "model_names"]
+__all__ = ["AliasMove", "ModelVersion", "Registry", "model_names", "standing"]
 
 _CLAIMS = 100  # publishers at the same moment
 _NUMBER = re.compile(r"([1-9][0-9]*)/(.+)")
@@ -78,6 +78,11 @@ class Registry:
     def find(self, bundle: str) -> ModelVersion | None:
         """The newest version that was made from a bundle of this digest."""
         return next((version for version in reversed(self.versions()) if version.bundle == bundle), None)
+
+    def aliases(self) -> dict[str, int]:
+        """Every alias, and the version that it points to."""
+        moves = {alias: self.alias(alias) for alias in self._aliases.names()}
+        return {alias: move.version for alias, move in moves.items() if move is not None}
 
     def alias(self, alias: str) -> AliasMove | None:
         """The last move of an alias, which tells where it points; None when it points nowhere."""
@@ -142,17 +147,47 @@ class Registry:
         return self._register(draft, folder)
 
     def point(
-        self, alias: str, version: int, *, reason: str, instead_of: frozenset[int | None] | None = None
+        self,
+        alias: str,
+        version: int,
+        *,
+        reason: str,
+        instead_of: frozenset[int | None] | None = None,
+        after: int | None = None,
     ) -> tuple[AliasMove, bool]:
-        """Let an alias point to a version, and tell whether that moved it; promotion and rollback are both this.
+        """Let an alias point to a version, and tell whether that moved it.
 
-        With ``instead_of``, the alias is moved only from one of those versions (None: from nowhere). Raises
-        `NotFoundError` when there is no such version, `ArtifactDamagedError` when its stored files are not those of its
-        manifest, and `ConflictError` when the alias points elsewhere or other writers keep moving it.
+        With ``instead_of``, the alias is moved only from one of those versions (None: from nowhere); with ``after``,
+        only when its last move has that number (0: there is none). Raises `NotFoundError` when there is no such
+        version, `ArtifactDamagedError` when its stored files are not those of its manifest, and `ConflictError` when
+        the alias points elsewhere or other writers keep moving it.
         """
         check_name("an alias", alias)
         self._check_stored(self.version(version))
-        return self._aliases.move(alias, version, reason=reason, instead_of=instead_of)
+        return self._aliases.move(alias, version, reason=reason, instead_of=instead_of, after=after)
+
+    def rollback(self, alias: str, *, reason: str) -> tuple[AliasMove, bool]:
+        """Take back the last move of an alias that still stands, and tell whether that moved it.
+
+        A rollback is no move that a second one would take back: twice goes back by two moves. Of several at once, one
+        moves the alias. Raises `NotFoundError` when there is nothing to go back to, else errors as `point`.
+        """
+        current = self.alias(alias)
+        moves = [move for move in self.history(alias) if current is not None and move.sequence <= current.sequence]
+        undone = standing(moves)
+        if current is None or undone is None or undone.previous is None:
+            raise self._no_way_back(alias, current)
+        self._check_stored(self.version(undone.previous))
+        after, undoes = current.sequence, undone.sequence
+        return self._aliases.move(alias, undone.previous, reason=reason, after=after, undoes=undoes)
+
+    def _no_way_back(self, alias: str, current: AliasMove | None) -> NotFoundError:
+        points = "nowhere" if current is None else f"to version {current.version}, with no version before it"
+        return NotFoundError(
+            f"There is no version to roll {alias} of {self.name} back to",
+            detail=f"It points {points}.",
+            hint="See the moves (`vehins models history`), or choose a version: `vehins models promote VERSION`.",
+        )
 
     def fetch(self, version: ModelVersion | int, folder: Path) -> Path:
         """Copy a version's bundle into ``folder``, verified, and return that folder; a copy that is intact is kept.
@@ -282,6 +317,16 @@ class Registry:
                 detail=f"{fault}: {key} in {self._store.url}.",
                 hint="Restore that object from a backup, or point to another version (`vehins models list`).",
             )
+
+
+def standing(moves: Sequence[AliasMove]) -> AliasMove | None:
+    """The move that a rollback takes back, of an alias's moves, oldest first.
+
+    That is the last one that led where the alias points now, and that neither is a rollback nor was taken back by one.
+    """
+    taken_back = {move.undoes for move in moves}
+    stands = (move for move in reversed(moves) if move.undoes is None and move.sequence not in taken_back)
+    return next((move for move in stands if move.version == moves[-1].version), None)
 
 
 def model_names(store: ObjectStore) -> list[str]:
