@@ -18,6 +18,7 @@ from vehins.artifacts.manifest import AnyManifest, Evaluation, PushedModel, Reci
 from vehins.artifacts.runs import RunRecord, StageRecord, Status
 from vehins.artifacts.workspace import Artifact, Workspace, new_id, record_files, storage_faults
 from vehins.errors import InterruptedRunError, VehinsError
+from vehins.masking import redacted
 from vehins.settings import Settings
 from vehins.stages import evaluate, ingest, inputs, push, train, transform, validate
 from vehins.stages.stage import Context, Stage
@@ -54,6 +55,8 @@ class Report:
     stages: list[StageRecord] = field(default_factory=list)
     artifacts: Artifacts = field(default_factory=dict)
     error: VehinsError | None = None
+    page: Path | None = None
+    """Where the report for people is."""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON."""
@@ -63,6 +66,7 @@ class Report:
             "evaluation": self._evaluation(),
             "gate": self._gate(),
             "version": self._version(),
+            "report": None if self.page is None else str(self.page),
         }
         return found if self.error is None else {**found, "error": self.error.as_dict()}
 
@@ -123,11 +127,13 @@ def execute(
     command: str,
     force: Collection[str] = (),
     input_manifest: Path | None = None,
+    write_page: bool = False,
 ) -> Report:
     """Run some stages in order, reusing what is there, and record the run.
 
     ``force`` names stages that run whatever is there. ``input_manifest`` is what the first stage consumes; without it,
-    that is the newest artifact of its kind. The report has the error that ended the run, if any; a bug is raised.
+    that is the newest artifact of its kind. ``write_page`` asks for a report for people, however the run ends. The
+    report has the error that ended the run, if any; a bug is raised.
 
     Raises:
         LockedError: another process writes to the workspace.
@@ -152,16 +158,34 @@ def execute(
         except VehinsError as error:
             report.error = error
         finally:
-            _close(workspace, run, report, outcome)
+            ended = _close(workspace, run, report, outcome)
+            if write_page:
+                report.page = _write_page(workspace, ended, observer)
     return report
 
 
-def _close(workspace: Workspace, run: RunRecord, report: Report, outcome: str) -> None:
+def _write_page(workspace: Workspace, run: RunRecord, observer: Observer) -> Path | None:
+    """Write what a run came to for people; whatever goes wrong there is no reason for the run to fail."""
+    try:
+        from vehins.report import files
+
+        path = files.write(workspace, run)
+        runs.save(workspace, run.model_copy(update={"report": path.name}))
+    except Exception as error:
+        why = error.headline if isinstance(error, VehinsError) else f"{type(error).__name__}: {error}"
+        observer.note(redacted(f"The report could not be written ({why})"))
+        return None
+    return path
+
+
+def _close(workspace: Workspace, run: RunRecord, report: Report, outcome: str) -> RunRecord:
     """Record how a run ended; when not even that can be written, the error that ended it is the one to tell."""
     exit_code = 0 if outcome == "completed" else 1 if report.error is None else report.error.exit_code
     ended = {"ended_at": datetime.now(UTC), "outcome": outcome, "exit_code": exit_code, "stages": report.stages}
+    closed = run.model_copy(update=ended)
     with suppress(VehinsError, OSError):
-        runs.save(workspace, run.model_copy(update=ended))
+        runs.save(workspace, closed)
+    return closed
 
 
 class _Chain:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vehins_runner import Vehins
 
 HEAVY = (
+    "jinja2",
+    "pygal",
     "polars",
     "numpy",
     "sklearn",

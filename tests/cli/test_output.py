@@ -42,6 +42,7 @@ GOOD = {
     "config show": ("config", "show"),
     "config schema": ("config", "schema"),
     "gc": ("gc",),
+    "report": ("report",),
     "doctor": ("doctor",),
 }
 # What makes such a call possible.
@@ -80,7 +81,7 @@ def test_json_is_one_object_on_stdout(name: str, finished: Vehins) -> None:
 
 
 def check_report(report: dict[str, Any]) -> None:
-    assert set(report) - {"error"} == {"run", "stages", "evaluation", "gate", "version"}
+    assert set(report) - {"error"} == {"run", "stages", "evaluation", "gate", "version", "report"}
     for stage in report["stages"]:
         assert list(stage) == ["stage", "status", "reason", "artifact", "manifest", "seconds"]
         assert stage["status"] in {"ran", "reused", "refused", "failed", "skipped"}

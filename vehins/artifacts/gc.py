@@ -1,4 +1,4 @@
-"""What no longer serves anybody: artifacts out of reach of recent runs and live aliases, old damage, old copies."""
+"""What no longer serves anybody: artifacts out of reach of recent runs and live aliases, and what is old."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from vehins.artifacts import runs
 from vehins.artifacts.manifest import KINDS, AnyManifest, InputRecord
-from vehins.artifacts.workspace import ARTIFACTS, CACHE, DAMAGED, DRAFTS, RUNS, TUNING, Artifact, Workspace
+from vehins.artifacts.workspace import ARTIFACTS, CACHE, DAMAGED, DRAFTS, REPORTS, RUNS, TUNING, Artifact, Workspace
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """A folder that can go."""
+    """A folder, or a report, that can go."""
 
     folder: Path
     reason: str
@@ -26,8 +26,8 @@ def find(workspace: Workspace, keep_runs: int, pinned: Collection[str], live_bun
     """List what can go.
 
     Kept is what the newest ``keep_runs`` runs made or reused, what has an id in ``pinned``, the newest artifact of each
-    kind, and all that any of these was made from. Copies of bundles are kept when their digest is in ``live_bundles``;
-    of the searches for settings, the trials of the latest are kept.
+    kind, and all that any of these was made from. Copies of bundles are kept when their digest is in ``live_bundles``,
+    reports when they tell of those runs, and of the searches for settings the trials of the latest.
     """
     artifacts = {a.manifest.id: a for kind in KINDS.values() for a in workspace.artifacts(kind)}
     reached = _reached(artifacts, _roots(workspace, keep_runs) | set(pinned))
@@ -44,6 +44,7 @@ def find(workspace: Workspace, keep_runs: int, pinned: Collection[str], live_bun
             if folder.name not in live_bundles
         ),
         *(_garbage(folder, "trials of an earlier search for settings") for folder in _earlier_searches(workspace)),
+        *(_garbage(path, "report of a run that is not recent") for path in _old_reports(workspace, keep_runs)),
     ]
 
 
@@ -54,6 +55,15 @@ def _earlier_searches(workspace: Workspace) -> list[Path]:
         return max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
 
     return sorted(_folders(workspace.root / TUNING), key=last_trial)[:-1]
+
+
+
+def _old_reports(workspace: Workspace, keep_runs: int) -> list[Path]:
+    """Reports that no recent run names, of runs (one, or two compared) that are not all recent."""
+    recent = runs.listing(workspace)[:keep_runs]
+    named, ids = {run.report for run in recent}, {run.run for run in recent}
+    found = sorted((workspace.root / REPORTS).glob("*.html"))
+    return [path for path in found if path.name not in named and not ids.issuperset(path.stem.split(runs.VERSUS))]
 
 
 def _roots(workspace: Workspace, keep_runs: int) -> set[str]:
@@ -87,18 +97,21 @@ def _folders(place: Path) -> Iterator[Path]:
 
 
 def _garbage(folder: Path, reason: str) -> Garbage:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in [folder, *folder.rglob("*")] if path.is_file())
     return Garbage(folder, reason, size)
 
 
 def remove(workspace: Workspace, garbage: Collection[Garbage]) -> None:
-    """Remove some folders; the workspace is held for writing. A reader sees a whole artifact or none."""
+    """Remove some of it; the workspace is held for writing. A reader sees a whole artifact or none."""
     trash = workspace.root / DRAFTS
     trash.mkdir(exist_ok=True)
     for item in garbage:
         gone = trash / f"gone-{item.folder.parent.name}-{item.folder.name}"
         item.folder.rename(gone)
-        shutil.rmtree(gone)
-    for place in (workspace.root, workspace.root / RUNS):
+        if gone.is_file():
+            gone.unlink()
+        else:
+            shutil.rmtree(gone)
+    for place in (workspace.root, workspace.root / RUNS, workspace.root / REPORTS):
         for half_written in place.glob(".tmp-*"):  # of a process that was killed; this one holds the lock
             half_written.unlink(missing_ok=True)

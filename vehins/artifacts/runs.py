@@ -18,6 +18,8 @@ from vehins.artifacts.manifest import Record
 from vehins.artifacts.workspace import RUNS, Workspace, storage_faults
 from vehins.errors import NotFoundError
 
+VERSUS = "-vs-"
+"""Between the two ids in the name of a report that compares two runs."""
 _BACK = re.compile(r"last(?:-([0-9]{1,9}))?")
 Status = Literal["ran", "reused", "refused", "failed", "skipped"]
 
@@ -45,6 +47,7 @@ class RunRecord(Record):
     pid: int
     host: str
     stages: list[StageRecord] = Field(default_factory=list)
+    report: str | None = Field(default=None, description="File below `reports` that tells what the run came to.")
 
 
 def start(command: str) -> RunRecord:

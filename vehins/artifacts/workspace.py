@@ -5,6 +5,7 @@ Layout::
     workspace.json                  which version of this layout it is
     artifacts/<kind>/<id>/          one artifact: its files, then manifest.json
     runs/<run id>.json              which artifact each stage made or reused
+    reports/<run id>.html           what it came to, for people
     damaged/                        what was found damaged, kept for a look
     drafts/                         what is being made; left-overs of dead processes are swept away
     cache/                          copies of registered bundles, by digest
@@ -39,8 +40,8 @@ from vehins.errors import ArtifactDamagedError, NotFoundError, WorkspaceVersionE
 
 LAYOUT_VERSION = 1
 LAYOUT_FILE = "workspace.json"
-ARTIFACTS, RUNS, DAMAGED, DRAFTS, CACHE = "artifacts", "runs", "damaged", "drafts", "cache"
-TUNING = "tuning"
+ARTIFACTS, RUNS, REPORTS = "artifacts", "runs", "reports"
+DAMAGED, DRAFTS, CACHE, TUNING = "damaged", "drafts", "cache", "tuning"
 
 M_co = TypeVar("M_co", bound=AnyManifest, covariant=True)
 M = TypeVar("M", bound=AnyManifest)

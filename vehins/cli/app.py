@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vehins
-from vehins.cli import chain, config, doctor, gc, history, load, predict, promotion, serve, stages
+from vehins.cli import chain, config, doctor, gc, history, load, predict, promotion, report, serve, stages
 
 app = typer.Typer(
     name="vehins",
@@ -37,6 +37,7 @@ stages.register(app)
 predict.register(app)
 load.register(app)
 serve.register(app)
+report.register(app)
 app.add_typer(chain.app, name="pipeline", help="The whole chain: run it, or see what would run.")
 app.add_typer(history.runs, name="runs", help="What has been run.")
 promotion.register(history.models)

@@ -61,7 +61,7 @@ def run(
     )
     forced = _stages(force)
     take_interrupts()
-    report = execute(settings, STAGES, call.terminal.observer(), command=command_line(), force=forced)
+    report = execute(settings, STAGES, call.terminal.observer(), command=command_line(), force=forced, write_page=True)
     reports.show_chain(call.terminal, report, settings, command_line())
 
 

@@ -53,6 +53,8 @@ def show_chain(terminal: Terminal, report: Report, settings: Settings, command: 
     _search(terminal, report)
     _judgement(terminal, report)
     _version(terminal, report)
+    if report.page is not None:
+        terminal.say(f"Report    {plain(str(report.page))}")
     if report.error is None:
         _next_steps(terminal, report, settings)
     elif report.finished and not isinstance(report.error, (GateRefusedError, InterruptedRunError)):

@@ -21,7 +21,7 @@ from vehins.artifacts.manifest import AnyManifest, Dataset, Evaluation, TrainedM
 from vehins.data import integrity, parts
 from vehins.data.split import SIDE, TEST
 from vehins.errors import DataError, GateRefusedError, VehinsError
-from vehins.model import gate, metrics, profit, slices
+from vehins.model import drivers, gate, metrics, profit, slices
 from vehins.model.bundle import Bundle
 from vehins.registry.registry import ModelVersion
 from vehins.stages import rivals
@@ -72,7 +72,8 @@ def work(ctx: Context) -> Outcome:
     test = parts.clean_rows(dataset, validation).filter(pl.col(SIDE) == TEST)
     labels = _labels(ctx, test)
     ctx.progress(f"scoring {labels.size:,} test rows")
-    challenger = _scored(Bundle(ctx.input(TrainedModel).path("bundle"), ctx.settings.thread_count), test, labels)
+    bundle = Bundle(ctx.input(TrainedModel).path("bundle"), ctx.settings.thread_count)
+    challenger = _scored(bundle, test, labels)
     rival = _rival(ctx, test, labels)
     ctx.progress("looking at the rows themselves")
     found = gate.Evidence(
@@ -88,6 +89,9 @@ def work(ctx: Context) -> Outcome:
         champion=None if rival is None else _curves(ctx, rival.scored, rival.version.version),
     ).model_dump_json()
     (ctx.folder / CURVES_FILE).write_text(curves + "\n", encoding="utf-8")
+    ctx.progress("looking at what drives the scores")
+    driven = drivers.measure(bundle, test, labels.size).model_dump_json()
+    (ctx.folder / drivers.DRIVERS_FILE).write_text(driven + "\n", encoding="utf-8")
     return Outcome(result, digest(result.model_dump(mode="json")))
 
 
