@@ -57,7 +57,6 @@ def _earlier_searches(workspace: Workspace) -> list[Path]:
     return sorted(_folders(workspace.root / TUNING), key=last_trial)[:-1]
 
 
-
 def _old_reports(workspace: Workspace, keep_runs: int) -> list[Path]:
     """Reports that no recent run names, of runs (one, or two compared) that are not all recent."""
     recent = runs.listing(workspace)[:keep_runs]
