@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from vehins import settings
 from vehins.errors import SettingsError
-from vehins.settings import Loaded, Settings, flatten, load, masked, specs, variable
+from vehins.masking import masked
+from vehins.settings import Loaded, Settings, flatten, load, specs, variable
 
 NAME, VARIABLE = "train.learning_rate", "VEHINS_TRAIN_LEARNING_RATE"
 
@@ -429,13 +429,13 @@ def test_the_registry_is_in_the_workspace_unless_it_is_named():
 
 @pytest.mark.parametrize(("cores", "wanted"), [({0, 3}, 2), ({5}, 1)])
 def test_threads_are_the_cores_that_may_be_used(cores, wanted, monkeypatch):
-    monkeypatch.setattr(settings.os, "sched_getaffinity", lambda _: cores, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
     assert load().settings.thread_count == wanted
     assert load({"threads": "7"}).settings.thread_count == 7
 
 
 @pytest.mark.parametrize(("count", "wanted"), [(4, 4), (None, 1)])
 def test_without_affinity_threads_are_all_cores(count, wanted, monkeypatch):
-    monkeypatch.delattr(settings.os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(settings.os, "cpu_count", lambda: count)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
     assert load().settings.thread_count == wanted

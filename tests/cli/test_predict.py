@@ -12,6 +12,7 @@ from vehins_runner import Vehins, customers
 
 from vehins import scoring, settings
 from vehins.data import conform
+from vehins.data import schema as table_schema
 from vehins.model import reasons
 from vehins.serving.predictor import load
 
@@ -222,7 +223,7 @@ def test_a_version_by_its_number(finished: Vehins) -> None:
 
 
 def own_schema(monkeypatch: pytest.MonkeyPatch, old: str, new: str) -> None:
-    text = Path(settings.__file__).parent.joinpath("data/schemas/vehicle-insurance.toml").read_text()
+    text = Path(table_schema.__file__).parent.joinpath("schemas", "vehicle-insurance.toml").read_text()
     assert old in text
     Path("own.toml").write_text(text.replace(old, new))
     monkeypatch.setenv("VEHINS_SCHEMA_FILE", "own.toml")

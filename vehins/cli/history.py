@@ -124,7 +124,7 @@ def show_model(
 ) -> None:
     """Show one version: its metrics, where it came from, its files."""
     from vehins.errors import NotFoundError
-    from vehins.settings import masked
+    from vehins.masking import masked
 
     settings, models_of = open_registry(call, registry, model_name, alias)
     found = models_of.version(version) if version is not None else models_of.resolve(settings.alias)

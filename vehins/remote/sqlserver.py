@@ -15,11 +15,11 @@ from vehins.errors import (
     UnreachableError,
     VehinsError,
 )
+from vehins.masking import masked
 from vehins.remote import address as addresses
 from vehins.remote import drivers, sql
 from vehins.remote.address import Address
 from vehins.remote.patience import TooSlow, patiently
-from vehins.settings import masked
 
 if TYPE_CHECKING:
     from vehins.remote.logins import Login

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vehins.data.schema import Scalar
 from vehins.errors import BundleRefusedError, NotFoundError
+from vehins.masking import masked
 from vehins.model.bundle import Bundle
 from vehins.registry.registry import Registry
 from vehins.registry.stores import open_store
-from vehins.settings import masked
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -7,10 +7,10 @@ from typing import Any
 from vehins.artifacts.evaluation import EvaluationResult
 from vehins.artifacts.manifest import AnyManifest, Evaluation, PushedModel, PushedModelResult, TrainedModel, digest
 from vehins.errors import ConflictError, DataError, GateRefusedError
+from vehins.masking import masked
 from vehins.model import bundle
 from vehins.registry.registry import ModelVersion, Registry
 from vehins.registry.stores import open_store
-from vehins.settings import masked
 from vehins.stages import rivals
 from vehins.stages.stage import Context, Outcome, Stage
 
