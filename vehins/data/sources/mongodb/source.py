@@ -94,9 +94,8 @@ class MongoSource:
         held: list[pl.DataFrame] = []
         with closing(ahead(reading.batches())) as batches:
             first = next(batches, b"")
-            decoder = self._decoder(collection, schema, first, identify=identify)
-            for raw in chain([first], batches):
-                frame = decoder.frame(raw)
+            decoder, seen = self._begun(collection, schema, first, identify=identify)
+            for raw, frame in chain([(first, seen)], ((raw, decoder.frame(raw)) for raw in batches)):
                 # Frames of other types are not put together: what is of one type is read from its own.
                 if held and (frame.schema != held[0].schema or sum(one.height for one in held) >= _HELD_ROWS):
                     yield pl.concat(held)
@@ -105,11 +104,18 @@ class MongoSource:
                 self.rows_read += len(decoding.starts(raw))
         yield pl.concat(held)
 
-    def _decoder(self, collection: Any, schema: TableSchema, first: bytes, *, identify: bool) -> decoding.Decoder:
-        """What decodes batches, less the columns that no document has."""
-        seen = decoding.decoder("bson", _paths(schema), schema, identify=False).frame(first)
-        found = self.columns(collection, schema, seen)
-        return decoding.decoder(self._options.mongodb.reader, found, schema, identify=identify)
+    def _begun(
+        self, collection: Any, schema: TableSchema, first: bytes, *, identify: bool
+    ) -> tuple[decoding.Decoder, pl.DataFrame]:
+        """What decodes batches, less the columns that no document has; and the first batch, decoded."""
+        paths, reader = _paths(schema), self._options.mongodb.reader
+        decoder = decoding.decoder(reader, paths, schema, identify=identify)
+        frame = decoder.frame(first)
+        found = self.columns(collection, schema, frame)
+        if len(found) == len(paths):
+            return decoder, frame
+        fewer = decoding.decoder(reader, found, schema, identify=identify)
+        return fewer, fewer.frame(first)
 
     def _has(self, collection: Any, path: str) -> bool:
         """Whether any of the documents has a field."""
