@@ -18,11 +18,13 @@ from vehins.data.demo import batches as demo_batches
 from vehins.data.sources import ReadOptions, open_source
 from vehins.data.sources.mongodb.decoding import decoder
 from vehins.data.sources.mongodb.reading import FETCHED
-from vehins.settings import MongoSettings
+from vehins.settings import MongoSettings, RemoteSettings
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "servers"))
 VEHINS = [sys.executable, "-m", "vehins"]
 FEW, MANY = 300_000, 3_000_000
+# That server makes all of an answer before it sends the first part of it.
+PATIENT = ("--set", "remote.read_timeout=3600")
 SCHEMA = table_schema.load("vehicle-insurance")
 PATHS = {name: name for name in SCHEMA.kept}
 
@@ -81,7 +83,9 @@ def _read(url: str, collection: Any, runs: int) -> None:
     for reader in ("bson", "arrow"):
 
         def ours(reader: str = reader) -> None:
-            for _ in open_source(url, ReadOptions(mongodb=MongoSettings(reader=reader))).batches(SCHEMA):
+            for _ in open_source(
+                url, ReadOptions(mongodb=MongoSettings(reader=reader), remote=RemoteSettings(read_timeout=3600))
+            ).batches(SCHEMA):
                 pass
 
         mine, theirs = _paired(ours, bare, runs)
@@ -91,7 +95,7 @@ def _read(url: str, collection: Any, runs: int) -> None:
 def _memory(url: str, rows: int, folder: Path) -> None:
     """The whole command, as a process of its own."""
     for reader in ("bson", "arrow"):
-        words = ["ingest", "--source", url, "-w", str(folder / "memory"), "--set", f"mongodb.reader={reader}"]
+        words = ["ingest", "--source", url, "-w", str(folder / "memory"), "--set", f"mongodb.reader={reader}", *PATIENT]
         cost = measure.run([*VEHINS, *words])
         title, rate = f"ingest of {rows:,} ({reader})", rows / cost.seconds
         print(f"{title:<44} {rate:12,.0f} rows/s   peak {cost.peak_mb:,.0f} MB   (promised: at most 350)")
@@ -107,7 +111,7 @@ def mongodb(runs: int, folder: Path, _: Path | None) -> None:
         collection = client["bench"]["customers"]
         for rows in (FEW, MANY):
             # In processes of their own: the peak of a process counts what the one that starts it had in memory.
-            measure.run([*VEHINS, "load", f"demo://?rows={rows}", "--to", url, "--replace"])
+            measure.run([*VEHINS, "load", f"demo://?rows={rows}", "--to", url, "--replace", *PATIENT])
             _memory(url, rows, folder)
             if rows == FEW:
                 _read(url, collection, runs)
