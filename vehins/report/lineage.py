@@ -12,6 +12,8 @@ from vehins.settings import flatten
 
 _TONES: dict[str, Tone] = {"ran": "good", "reused": "plain", "refused": "warn", "failed": "bad", "skipped": "plain"}
 
+_TOLD = {"bundle", "rows", "valid_auc", "baseline", "parameters", "importance"}
+
 
 def section(story: Story, name: str = "") -> Section:
     """Everything that it takes to make the same again."""
@@ -61,16 +63,15 @@ def _model(story: Story) -> Iterator[Block]:
     result = trained.result
     rows: list[tuple[str, str | Code]] = [
         ("Bundle", Code(result.bundle)),
-        ("Trees", words.count(result.trees)),
         ("Rows it was fitted on", words.count(result.rows)),
         ("AUC on the valid side", words.decimal(result.valid_auc)),
         (f"AUC of {result.baseline.name} there", words.decimal(result.baseline.valid_auc)),
-        *(
-            (f"LightGBM {name}", Code(words.value(value)))
-            for name, value in result.parameters.items()
-            if value is not None
-        ),
     ]
+    # Whatever else training says of itself, nested records under dotted names.
+    more = flatten(result.model_dump(mode="json", exclude=_TOLD))
+    rows += [(words.titled(name), Code(words.value(found))) for name, found in more.items() if found not in (None, [])]
+    named = {f"LightGBM {name}": value for name, value in result.parameters.items() if value is not None}
+    rows += [(name, Code(words.value(found))) for name, found in named.items()]
     yield Details("The model", [Table("The model", ("What", "Value"), rows)])
 
 
