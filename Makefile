@@ -1,6 +1,7 @@
 # Everything a checkout needs, given CPython 3.11 or newer, make and pip. `make` alone lists the targets.
 #
 #   make run ARGS="--json"       passes arguments on (run, test, serve, bench)
+#   make test JOBS=0             runs one test after the other
 #   make test PYTHON=python3.12  makes .venv with that interpreter (after make clean, if there is one)
 #   make lock UPGRADE=1          takes the newest releases; without it, pins that still fit stay
 #
@@ -14,6 +15,8 @@
 PYTHON ?=
 ARGS ?=
 UPGRADE ?=
+# More than there are cores: tests mostly wait for servers and processes.
+JOBS ?= 4
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts/
@@ -31,7 +34,7 @@ serve: .venv/ready ## serve the champion model over HTTP
 	@$(BIN)vehins serve $(ARGS)
 
 test: .venv/ready-dev ## run the tests, warnings as errors
-	@$(BIN)pytest $(ARGS)
+	@$(BIN)pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: .venv/ready-dev ## check style, types and the layers of imports
 	@failed=; \

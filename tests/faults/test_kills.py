@@ -131,6 +131,7 @@ def test_a_second_run_waits_and_names_the_holder(server: Server, place: Path, ho
 
 
 def test_a_second_run_that_does_not_wait(server: Server, place: Path, holder: Process, vehins: Vehins) -> None:
+    holder.signal(signal.SIGSTOP)  # on a slow machine it could end before all is asked
     answer = vehins.run("--set", "lock_timeout=0.2", code=7)
     assert answer.error["headline"].startswith(f"The workspace .vehins is in use by process {holder.pid} on ")
     assert "`vehins pipeline run`" in answer.error["headline"]
@@ -142,6 +143,7 @@ def test_a_second_run_that_does_not_wait(server: Server, place: Path, holder: Pr
     for words in (("runs", "list"), ("models", "list"), ("pipeline", "plan"), ("gc",)):
         vehins(*words, "--set", "lock_timeout=0")
     assert vehins("runs", "list", "--json").json["runs"][0]["outcome"] == "running"
+    holder.signal(signal.SIGCONT)
     assert holder.wait() == 0
     assert [run["outcome"] for run in vehins("runs", "list", "--json").json["runs"]] == ["completed"]
     check_whole(WORKSPACE)

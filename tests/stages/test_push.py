@@ -108,6 +108,20 @@ def test_when_the_alias_has_moved_meanwhile_it_pushes_again(finished: Vehins) ->
     }
 
 
+def test_what_was_rolled_back_is_promoted_by_a_person_alone(finished: Vehins) -> None:
+    finished.run("--set", "train.seed=2", *LENIENT)
+    finished("models", "rollback", "--reason", "complaints")
+    answer = finished.run("--set", "train.seed=2", *LENIENT, code=5)
+    assert answer.error["headline"] == "Version 2 was rolled back from production"
+    assert "complaints" in answer.error["detail"]
+    assert "`vehins models promote 2`" in answer.error["hint"]
+    assert (production(), versions()) == (1, [1, 2])
+    # What the hint says works, and from then on the version stands.
+    finished("models", "promote", "2")
+    assert finished.run("--set", "train.seed=2", *LENIENT).json["version"] == 2
+    assert [move["version"] for move in production_history()] == [1, 2, 1, 2]
+
+
 def test_when_the_registry_is_gone_it_registers_again(finished: Vehins) -> None:
     shutil.rmtree(WORKSPACE / "registry")
     answer = finished.run()

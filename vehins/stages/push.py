@@ -64,6 +64,8 @@ def work(ctx: Context) -> Outcome:
         approved=judged.approved,
         lineage={"TrainedModel": model.manifest.id, "Evaluation": evaluation.id, rivals.ROWS: _rows(model.manifest)},
     )
+    if not made:
+        _check_not_taken_back(registry, ctx.settings.alias, version)
     before = registry.alias(ctx.settings.alias)
     reason = f"approved: {judged.approved}" if judged.approved else "accepted by the gate"
     rival = judged.champion.version if judged.champion else None
@@ -100,6 +102,19 @@ def _check_rival(production: ModelVersion | None, judged: EvaluationResult) -> N
             f"Version {production.version} has been promoted since this model was evaluated",
             detail=f"It was judged against {rival}.",
             hint="Judge it against that version: `vehins evaluate`, then `vehins push`.",
+        )
+
+
+def _check_not_taken_back(registry: Registry, alias: str, version: ModelVersion) -> None:
+    """What a person has rolled back, a person promotes again; the next run on the same rows must not."""
+    moves = registry.history(alias)
+    last = next((move for move in reversed(moves) if move.version == version.version and move.undoes is None), None)
+    undoing = next((move for move in moves if last is not None and move.undoes == last.sequence), None)
+    if undoing is not None:
+        raise GateRefusedError(
+            f"Version {version.version} was rolled back from {alias}",
+            detail=f"By {undoing.actor} on {undoing.at:%Y-%m-%d %H:%M} UTC: {undoing.reason}.",
+            hint=f"Bring another model, or promote it by hand: `vehins models promote {version.version}`.",
         )
 
 
