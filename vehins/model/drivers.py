@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from vehins.model.bundle import Bundle
 
 DRIVERS_FILE = "drivers.json"
-# Enough for means that hold in their second digit; each row costs as much as hundreds of predictions.
-_ROWS = 2_000
+# Enough for means that are right to some percent; each row costs as much as a hundred predictions.
+_ROWS = 600
 
 
 class Drivers(Record):

@@ -95,7 +95,7 @@ class TrainSettings(Section):
         0.0, ge=0, le=10_080, description="Minutes of search for better settings of LightGBM; needs the extra `tune`."
     )
     tune_rows: int = Field(250_000, ge=1_000, description="Customers of the train side that the search uses, at most.")
-    baseline_rows: int = Field(50_000, ge=1_000, description="Customers the baseline is fitted on, at most.")
+    baseline_rows: int = Field(25_000, ge=1_000, description="Customers the baseline is fitted on, at most.")
 
 
 class BusinessSettings(Section):

@@ -28,7 +28,7 @@ BUNDLE, TRIALS_FILE = "bundle", "trials.jsonl"
 _GOLDEN_ROWS = 20
 _QUANTILES = 1_000
 # Enough rows to know a thousandth of the population's scores, however many there are.
-_SCORED_ROWS = 100_000
+_SCORED_ROWS = 50_000
 _LIBRARIES = ("lightgbm", "numpy", "polars", "scikit-learn")
 # What shapes no trial: a search goes on when one of these has changed.
 _AFTER_THE_SEARCH = {"tune_minutes", "seeds", "calibrate", "watched_rows", "baseline_rows"}
