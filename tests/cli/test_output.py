@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -432,3 +433,11 @@ def test_columns_of_any_name_are_shown(vehins: Vehins) -> None:
     answer = vehins("ingest", "--source", "customers.csv", "--json")
     made = json.loads(Path(answer.json["stages"][0]["manifest"]).read_bytes())
     assert made["result"]["extra_columns"] == [name]
+
+
+def test_the_next_commands_find_what_this_one_made(vehins: Vehins) -> None:
+    answer = vehins("pipeline", "run", "--registry", "the models", "-w", "elsewhere", "--model-name", "cars")
+    shown = [line.split("  ")[1] for line in answer.err.partition("\nNext:\n")[2].splitlines()]
+    where = "--workspace elsewhere --registry 'the models' --model-name cars"
+    assert [line.partition(" --")[2] for line in shown[:2]] == [where.removeprefix("--")] * 2
+    assert vehins(*shlex.split(shown[1])[1:], "--json").json["version"] == 1

@@ -62,7 +62,8 @@ def run(
     forced = _stages(force)
     take_interrupts()
     report = execute(settings, STAGES, call.terminal.observer(), command=command_line(), force=forced, write_page=True)
-    reports.show_chain(call.terminal, report, settings, command_line())
+    where = call.whereabouts(registry=registry, model_name=model_name)
+    reports.show_chain(call.terminal, report, settings, command_line(), where)
 
 
 @command(app)

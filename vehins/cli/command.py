@@ -49,6 +49,14 @@ class Call:
         """The settings alone."""
         return self.load(**flags).settings
 
+    def whereabouts(self, **options: str | None) -> str:
+        """The options of this call that say where things are, as another command wants them; passwords are masked."""
+        from vehins.masking import masked_words
+
+        given = {"workspace": self.flags.get("workspace"), "config": self.config, **options}
+        found = [(f"--{name.replace('_', '-')}", str(value)) for name, value in given.items() if value is not None]
+        return shlex.join(masked_words(word for pair in found for word in pair))
+
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a command: its first parameter is the `Call`, its others are its options."""

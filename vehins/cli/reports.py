@@ -34,8 +34,8 @@ def show_stage(terminal: Terminal, report: Report) -> None:
     _end(terminal, report)
 
 
-def show_chain(terminal: Terminal, report: Report, settings: Settings, command: str) -> None:
-    """Tell of the whole chain."""
+def show_chain(terminal: Terminal, report: Report, settings: Settings, command: str, where: str = "") -> None:
+    """Tell of the whole chain; ``where`` has the options by which the next commands find what it made."""
     terminal.data(report.as_dict())
     if report.stages:
         rows = [
@@ -56,7 +56,7 @@ def show_chain(terminal: Terminal, report: Report, settings: Settings, command: 
     if report.page is not None:
         terminal.say(f"Report    {plain(str(report.page))}")
     if report.error is None:
-        _next_steps(terminal, report, settings)
+        _next_steps(terminal, report, settings, where)
     elif report.finished and not isinstance(report.error, (GateRefusedError, InterruptedRunError)):
         hint = f"{report.error.hint}\nThen go on, finished stages are kept: {command}"
         report.error.hint = hint.strip()
@@ -148,7 +148,7 @@ def _version(terminal: Terminal, report: Report) -> None:
     terminal.say(f"Version   {plain(pushed.model)} {pushed.version} ({plain(pushed.alias)}), {done}, in {place}")
 
 
-def _next_steps(terminal: Terminal, report: Report, settings: Settings) -> None:
+def _next_steps(terminal: Terminal, report: Report, settings: Settings, where: str) -> None:
     pushed = report.manifest(PushedModel)
     number = pushed.result.version if pushed else 1
     source = "customers.csv" if settings.source.startswith("demo:") else "newer.csv"
@@ -157,9 +157,11 @@ def _next_steps(terminal: Terminal, report: Report, settings: Settings) -> None:
         f"models show {number}": "what is registered, and how good it is",
         f"pipeline run --source {source}": "your own customers",
     }
+    commands = {f"{words} {where}".rstrip(): purpose for words, purpose in steps.items()}
+    width = max(map(len, commands)) + 3
     terminal.say("\nNext:")
-    for words, purpose in steps.items():
-        terminal.say(f"  {plain(program())} {words:<38}{purpose}")
+    for words, purpose in commands.items():
+        terminal.say(f"  {plain(program())} {plain(words)}{' ' * (width - len(words))}{purpose}")
 
 
 def _end(terminal: Terminal, report: Report) -> None:
