@@ -73,11 +73,16 @@ def lift_points(curve: Curve) -> list[Point | None]:
     return [(x, y / x) for x, y in zip(curve.x, curve.y, strict=True) if x >= 0.01]
 
 
+def _lifts(model: Judged) -> str:
+    """The first two, in words."""
+    return ", ".join(f"{one.lift:.1f} times at {words.percent(one.share, 0)}" for one in model.gains[:2])
+
+
 def _lift(models: Sequence[Judged]) -> Figure:
     title = "Lift: buyers per call"
     lines = [Series(m.name, m.style, lift_points(m.curves.gains)) for m in reversed(models) if m.curves]
     top = max((point[1] for line in lines for point in line.points if point), default=1.0)
-    found = [f"{m.name}: {g.lift:.1f} times at {words.percent(g.share, 0)}" for m in models for g in m.gains[:2]]
+    found = [f"{m.name}: {_lifts(m)}" for m in models if m.gains]
     text = (
         "How many times more buyers a call reaches than a call at random. "
         f"{words.sentence('; '.join(found))} At 100% it is 1."
