@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from uuid import uuid4
 
 import pytest
 import tds_server
+from filelock import FileLock
 from server_process import HOST, answers, free_port, running
 
 if TYPE_CHECKING:
@@ -129,7 +131,9 @@ def sqlserver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlServer]:
 def sqlserver_database(sqlserver: SqlServer) -> Iterator[SqlServer]:
     """A new, empty database, dropped when the test ends."""
     name = f"test_{uuid4().hex}"
-    sqlserver.run(f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET ALLOW_SNAPSHOT_ISOLATION ON")
+    # It copies its `model` for each, one at a time, and refuses who asks meanwhile; tests may run side by side.
+    with FileLock(Path(tempfile.gettempdir()) / "vehins-test-sqlserver.lock"):
+        sqlserver.run(f"CREATE DATABASE {name}", f"ALTER DATABASE {name} SET ALLOW_SNAPSHOT_ISOLATION ON")
     yield sqlserver.with_database(name)
     if sqlserver.is_real:
         sqlserver.run(f"ALTER DATABASE {name} SET SINGLE_USER WITH ROLLBACK IMMEDIATE")
