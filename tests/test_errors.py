@@ -84,9 +84,9 @@ FAULTS = {
 
 @pytest.mark.parametrize(("number", "headline"), FAULTS.items())
 def test_what_the_disk_says_is_told_with_the_file(number, headline):
-    found = storage_error(OSError(number, "in the system's words", "/work/a.txt"))
+    found = storage_error(OSError(number, "in the system's words", "/data/a.txt"))
     assert isinstance(found, StorageError)
-    assert (found.headline, found.detail) == (headline, "While writing /work/a.txt.")
+    assert (found.headline, found.detail) == (headline, "While writing /data/a.txt.")
     assert found.hint
 
 

@@ -10,6 +10,7 @@ each is made of the values of two columns, on both paths.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from ctypes import c_float
 from functools import cached_property
@@ -119,9 +120,9 @@ class _Codes(Record):
     dtype: Literal["uint8", "uint16", "uint32"]
 
     @property
+    @abstractmethod
     def texts(self) -> list[str]:
         """The names, each as one text; the first has code 1."""
-        raise NotImplementedError
 
     @cached_property
     def _codes(self) -> dict[str, float]:

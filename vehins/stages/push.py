@@ -10,14 +10,8 @@ from vehins.errors import ConflictError, DataError, GateRefusedError
 from vehins.masking import masked
 from vehins.model import bundle
 from vehins.registry.registry import ModelVersion, Registry
-from vehins.registry.stores import open_store
 from vehins.stages import rivals
 from vehins.stages.stage import Context, Outcome, Stage
-
-
-def _registry(ctx: Context) -> Registry:
-    settings = ctx.settings
-    return Registry(open_store(settings.registry_url, settings.s3, settings.remote), settings.model_name)
 
 
 def outside(ctx: Context) -> dict[str, Any]:
@@ -29,7 +23,7 @@ def stale(ctx: Context, manifest: AnyManifest) -> str | None:
     """Push again when the alias names another version by now, or the version is gone."""
     assert isinstance(manifest, PushedModel)  # noqa: S101 - narrows the type
     pushed = manifest.result
-    version = _registry(ctx).resolve(pushed.alias)
+    version = rivals.open_registry(ctx).resolve(pushed.alias)
     if version is None:
         return f"the registry has no {pushed.alias}"
     if version.bundle != ctx.input(TrainedModel).manifest.result.bundle:
@@ -52,7 +46,7 @@ def work(ctx: Context) -> Outcome:
     if judged.bundle != model.manifest.result.bundle:
         detail = f"It judged bundle {judged.bundle[:12]}, this model is bundle {model.manifest.result.bundle[:12]}."
         raise DataError("The evaluation is not of this model", detail=detail, hint="Evaluate it: `vehins evaluate`.")
-    registry = _registry(ctx)
+    registry = rivals.open_registry(ctx)
     _check_rival(registry.resolve(ctx.settings.alias), judged)
     ctx.progress("registering the version")
     version, made = registry.publish(
