@@ -145,6 +145,14 @@ SAMPLES = {
     "redshift.unload_to": ("s3://b/p", "s3://b/p"),
     "redshift.iam_role": ("arn:aws:iam::123456789012:role/r", "arn:aws:iam::123456789012:role/r"),
     "serve.host": ("::", "::"),
+    "serve.rate_limit": ("1.5", 1.5),
+    "serve.allow_anonymous": ("true", True),
+    "serve.max_body_bytes": ("2000", 2000),
+    "serve.cors_origins": ("https://a.example", "https://a.example"),
+    "serve.trusted_proxies": ("10.0.0.0/8", "10.0.0.0/8"),
+    "serve.access_log": ("false", False),
+    "api_keys": ("k", SecretStr("k")),
+    "prediction_log": ("there", Path("there")),
 }
 
 

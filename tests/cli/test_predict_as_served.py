@@ -14,7 +14,9 @@ from vehins_runner import Vehins, customers
 
 from vehins import settings
 from vehins.serving.app import create_app
+from vehins.serving.holder import Holder
 from vehins.serving.predictor import load
+from vehins.settings.sections import ServeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +41,9 @@ def real() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def asked(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """What the service answers to raw rows, over HTTP."""
-    app = create_app(load(settings.load().settings), AT_ONCE)
+    holder = Holder(AT_ONCE)
+    holder.put(load(settings.load().settings))
+    app = create_app(holder, ServeSettings(max_rows=AT_ONCE))
 
     async def ask() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

@@ -6,9 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from serving_models import build
+from serving_models import app_of, build
 
-from vehins.serving.app import create_app
 from vehins.serving.predictor import Predictor, load
 
 if TYPE_CHECKING:
@@ -38,4 +37,4 @@ def predictor(served: Settings) -> Predictor:
 @pytest.fixture(scope="session")
 def app(predictor: Predictor) -> FastAPI:
     """The application with that model."""
-    return create_app(predictor, 1_000)
+    return app_of(predictor, 1_000)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from vehins import pipeline, settings
+from vehins.serving.app import create_app
+from vehins.serving.holder import Holder
+from vehins.settings.sections import ServeSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from vehins.artifacts.runs import StageRecord
+    from vehins.serving.predictor import Predictor
     from vehins.settings import Settings
 
 GOOD = {
@@ -52,6 +56,15 @@ def build(folder: Path, **flags: str) -> Settings:
     report = pipeline.execute(loaded, pipeline.STAGES, Silent(), command="test")
     assert report.error is None
     return loaded
+
+
+def app_of(predictor: Predictor | None, max_rows: int) -> FastAPI:
+    """The application with a model; `app.state.holder` is where it keeps it."""
+    holder = Holder(max_rows)
+    holder.put(predictor)
+    app = create_app(holder, ServeSettings(max_rows=max_rows))
+    app.state.holder = holder
+    return app
 
 
 def ask(app: FastAPI, method: str, path: str, **more: Any) -> httpx.Response:

@@ -10,10 +10,9 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving_models import GOOD, ask
+from serving_models import GOOD, app_of, ask
 
 from vehins.data.demo import batches
-from vehins.serving.app import create_app
 from vehins.serving.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def test_probes(app: FastAPI) -> None:
 
 
 def test_without_a_model_the_service_is_alive_and_not_ready() -> None:
-    app = create_app(None, 10)
+    app = app_of(None, 10)
     assert ask(app, "GET", "/healthz").status_code == 200
     assert ask(app, "GET", "/openapi.json").status_code == 200
     for method, path in (("GET", "/readyz"), ("GET", "/v1/model"), ("POST", "/v1/predict")):
@@ -143,7 +142,7 @@ def test_without_a_model_the_service_is_alive_and_not_ready() -> None:
 
 
 def test_another_model_takes_over_between_two_requests(predictor: Predictor) -> None:
-    app = create_app(predictor, 10)
+    app = app_of(predictor, 10)
     other = Predictor(predictor._version.model_copy(update={"version": 2}), predictor.bundle)
     app.state.holder.put(other)
     assert ask(app, "POST", "/v1/predict", json={"rows": [GOOD]}).json()["model"]["version"] == 2
@@ -152,7 +151,7 @@ def test_another_model_takes_over_between_two_requests(predictor: Predictor) -> 
 
 
 def test_a_new_model_brings_its_own_columns(predictor: Predictor) -> None:
-    app = create_app(predictor, 10)
+    app = app_of(predictor, 10)
     before = ask(app, "GET", "/openapi.json").json()
     other = Predictor(predictor._version, predictor.bundle)
     fewer = {name: column for name, column in other.table.columns.items() if name != "Age"}
@@ -286,7 +285,7 @@ def test_whatever_bytes_are_sent_are_refused(app: FastAPI, body: bytes) -> None:
 
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_body_that_is_too_large_is_not_read_to_its_end(predictor: Predictor, announced: bool) -> None:
-    app = create_app(predictor, 1)
+    app = app_of(predictor, 1)
     limit = app.state.holder.ready.max_bytes
     read = 0
 
@@ -306,7 +305,7 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(predictor: Predictor, a
 
 
 def test_the_largest_honest_request_fits(predictor: Predictor) -> None:
-    app = create_app(predictor, 50)
+    app = app_of(predictor, 50)
     row = GOOD | {"Annual_Premium": 1.2345678901234567e-300, "Vintage": 2**63 - 1, "Region_Code": 2**63 - 1}
     body = json.dumps({"rows": [row] * 50}, indent=8)
     escaped = "".join(rf"\u{ord(char):04x}" if char.isalpha() and char != "e" else char for char in body)
@@ -337,7 +336,7 @@ def test_a_bug_tells_nothing_of_itself(predictor: Predictor, monkeypatch: pytest
     def fail(rows: object) -> None:
         raise RuntimeError("/secret/path: password=hunter2")
 
-    app = create_app(predictor, 1_000)
+    app = app_of(predictor, 1_000)
     monkeypatch.setattr(predictor, "predict", fail)
     for rows in ([GOOD], [GOOD] * 1_000):  # answered in the loop, and aside
         response = ask(app, "POST", "/v1/predict", json={"rows": rows})
@@ -363,7 +362,7 @@ def test_a_client_who_leaves_in_the_middle_is_no_bug(app: FastAPI) -> None:
 def test_errors_of_routes_that_are_yet_to_come(predictor: Predictor) -> None:
     from fastapi import HTTPException
 
-    app = create_app(predictor, 10)
+    app = app_of(predictor, 10)
 
     @app.get("/later")
     async def later(number: int) -> int:

@@ -20,7 +20,7 @@ def test_docs(app: FastAPI) -> None:
 
 def test_the_document_describes_requests_and_errors(app: FastAPI) -> None:
     document = ask(app, "GET", "/openapi.json").json()
-    assert list(document["paths"]) == ["/healthz", "/readyz", "/v1/predict", "/v1/model"]
+    assert list(document["paths"]) == ["/healthz", "/readyz", "/v1/model", "/v1/predict"]
     operation = document["paths"]["/v1/predict"]["post"]
     schemas = document["components"]["schemas"]
     content = operation["requestBody"]["content"]["application/json"]

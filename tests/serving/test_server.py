@@ -19,7 +19,7 @@ from serving_models import GOOD
 
 import vehins
 from vehins.errors import ConfigurationError, NotFoundError, UnreachableError, VehinsError
-from vehins.serving import app, listener
+from vehins.serving import listener, predict, server
 
 if TYPE_CHECKING:
     from vehins.serving.predictor import Predictor
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import sys
-from vehins.serving.app import run
+from vehins.serving.server import run
 from vehins.settings import Settings
 run(Settings.model_validate_json(sys.argv[1]), lambda url: print(url, flush=True))
 print("stopped", flush=True)
@@ -71,7 +71,7 @@ def test_what_is_under_way_is_answered_before_the_end(
 ) -> None:
     """Runs in this process: the signal comes while a prediction is being made."""
     answers: list[int] = []
-    plain = app._answer
+    plain = predict._answer
 
     def slow(*given: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -81,7 +81,7 @@ def test_what_is_under_way_is_answered_before_the_end(
         body = {"rows": [GOOD] * 200}  # enough to be answered aside
         answers.append(httpx.post(url + "/v1/predict", json=body, trust_env=False).status_code)
 
-    monkeypatch.setattr(app, "_answer", slow)
+    monkeypatch.setattr(predict, "_answer", slow)
     threads: list[threading.Thread] = []
 
     def on_ready(url: str) -> None:
@@ -89,28 +89,28 @@ def test_what_is_under_way_is_answered_before_the_end(
         threads[0].start()
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    app.run(on_port(served, 0), on_ready)
+    server.run(on_port(served, 0), on_ready)
     threads[0].join(10)
     assert answers == [200]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_signal_before_the_start_is_enough(served: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = app._server
+    plain = server._server
 
     def signalled(*given: Any) -> Any:
-        server = plain(*given)
-        run = server.run
+        made = plain(*given)
+        run = made.run
 
         def early(**more: Any) -> None:
             signal.raise_signal(signal.SIGTERM)
             run(**more)
 
-        monkeypatch.setattr(server, "run", early)
-        return server
+        monkeypatch.setattr(made, "run", early)
+        return made
 
-    monkeypatch.setattr(app, "_server", signalled)
-    app.run(on_port(served, 0), lambda url: None)
+    monkeypatch.setattr(server, "_server", signalled)
+    server.run(on_port(served, 0), lambda url: None)
 
 
 def test_what_goes_wrong_when_ready_ends_the_service(served: Settings) -> None:
@@ -121,7 +121,7 @@ def test_what_goes_wrong_when_ready_ends_the_service(served: Settings) -> None:
         raise BrokenPipeError("nobody reads")
 
     with pytest.raises(BrokenPipeError):
-        app.run(on_port(served, 0), on_ready)
+        server.run(on_port(served, 0), on_ready)
     listener.listen("127.0.0.1", ports[0]).close()
 
 
@@ -138,7 +138,7 @@ def test_it_runs_in_a_thread_as_well(served: Settings) -> None:
 
     def work() -> None:
         with pytest.raises(EnoughError):
-            app.run(on_port(served, 0), on_ready)
+            server.run(on_port(served, 0), on_ready)
         seen.append("stopped")
 
     thread = threading.Thread(target=work)
@@ -153,14 +153,14 @@ def never(url: str) -> None:
 
 def test_nothing_in_production(served: Settings, tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
-        app.run(served.model_copy(update={"workspace": tmp_path}), never)
+        server.run(served.model_copy(update={"workspace": tmp_path}), never)
 
 
 def test_a_port_in_use(served: Settings) -> None:
     with closing(listener.listen("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(UnreachableError) as caught:
-            app.run(on_port(served, port), never)
+            server.run(on_port(served, port), never)
     assert caught.value.headline == f"Port {port} is in use"
     assert "`--port 8001`" in caught.value.hint
 
@@ -168,7 +168,7 @@ def test_a_port_in_use(served: Settings) -> None:
 @pytest.mark.parametrize("host", ["not a host", "x" * 70, "192.0.2.1"])
 def test_a_host_that_is_not_here(served: Settings, host: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        app.run(on_port(served, 0, host), never)
+        server.run(on_port(served, 0, host), never)
     assert host in caught.value.headline
     assert "`--host 127.0.0.1`" in caught.value.hint
 

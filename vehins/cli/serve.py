@@ -21,7 +21,7 @@ def serve(
     call: Call, host: Host = None, port: Port = None, registry: RegistryUrl = None, model_name: ModelName = None
 ) -> None:
     """Load the version in production, verify it, and answer POST /v1/predict."""
-    from vehins.serving.app import run
+    from vehins.serving.server import run
 
     settings = call.settings(serve__host=host, serve__port=port, registry=registry, model_name=model_name)
     if settings.serve.host not in {"127.0.0.1", "::1", "localhost"}:

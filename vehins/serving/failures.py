@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI, Request, Response
 
+    from vehins.serving.holder import Holder, Ready
+
 _SHOWN_CHARACTERS = 100
 _DOCS = "`/docs` lists what this service answers."
 NOT_READY = Fault(
@@ -34,6 +36,18 @@ class RefusalError(Exception):
 def not_ready() -> RefusalError:
     """There is no model (503)."""
     return RefusalError(503, ErrorAnswer(error=NOT_READY), {"Retry-After": "5"})
+
+
+def current(holder: Holder) -> Ready:
+    """The model in service.
+
+    Raises:
+        RefusalError: there is none (503).
+    """
+    ready = holder.ready
+    if ready is None:
+        raise not_ready()
+    return ready
 
 
 def too_large(max_bytes: int, max_rows: int) -> RefusalError:

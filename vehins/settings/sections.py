@@ -209,7 +209,25 @@ class ServeSettings(Section):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Processes that serve; they share nothing but a cache of models.")
+    version: int | None = Field(None, ge=1, description="Version to serve, wherever the alias points.")
+    poll_seconds: float = Field(5.0, ge=0.1, le=3600, description="Seconds between two looks at the alias.")
+    drain_seconds: float = Field(10.0, gt=0, le=600, description="Seconds that requests under way have at the end.")
+    allow_anonymous: bool = Field(False, description="Whether to answer others than this machine without an API key.")
+    rate_limit: float = Field(0.0, ge=0, description="Requests per second and client, at most; 0 sets no limit.")
+    max_concurrent: int = Field(256, ge=1, description="Requests under way in one process, at most.")
     max_rows: int = Field(10_000, ge=1, description="Rows per request, at most.")
+    max_body_bytes: int = Field(8 * 2**20, ge=1024, description="Size of a request, at most.")
+    request_timeout: float = Field(
+        30.0, gt=0, le=3600, description="Seconds that a request may take, its body included."
+    )
+    cors_origins: str | None = Field(
+        None, description="Origins whose pages may ask, separated by commas; by default none but the service's own."
+    )
+    trusted_proxies: str | None = Field(
+        None, description="Addresses or networks, separated by commas, whose X-Forwarded-For is believed."
+    )
+    access_log: bool = Field(True, description="Whether to log every request, as one JSON object a line on stderr.")
 
 
 class GcSettings(Section):
@@ -235,6 +253,12 @@ class Settings(BaseModel):
     )
     model_name: str = Field("vehicle-insurance", description="Name of the model in the registry.")
     alias: str = Field("production", description="Alias that a promoted version gets and that `serve` loads.")
+    api_keys: SecretStr | None = Field(
+        None, description="API keys of the service's clients, separated by commas; better kept in the environment."
+    )
+    prediction_log: Path | None = Field(
+        None, description="Folder in which `serve` keeps rows and scores; by default none."
+    )
     threads: int = Field(0, ge=0, le=1024, description="Threads for training and scoring; 0 takes all cores.")
     lock_timeout: float = Field(
         60.0, ge=0, description="Seconds to wait for another process that writes to the workspace."
