@@ -9,6 +9,7 @@ its mean and the line drawn through the points.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
@@ -69,6 +70,18 @@ class Calibrator(Record):
         left = np.searchsorted(given, probabilities, side="right").clip(1, len(slopes)) - 1
         found: Floats = (meant[left] + (probabilities - given[left]) * slopes[left]).clip(0.0, 1.0)
         return found
+
+    @cached_property
+    def _slopes(self) -> list[float]:
+        rises = zip(pairwise(self.given), pairwise(self.meant), strict=True)
+        return [(up - down) / (right - left) for (left, right), (down, up) in rises]
+
+    def apply_one(self, probability: float) -> float:
+        """`apply` for one probability, to the same bits, without numpy."""
+        slopes, given = self._slopes, self.given
+        left = min(max(bisect_right(given, probability), 1), len(slopes)) - 1
+        found = self.meant[left] + (probability - given[left]) * slopes[left]
+        return 0.0 if found < 0.0 else 1.0 if found > 1.0 else found
 
     def to_json(self) -> bytes:
         """The calibrator as a bundle carries it."""

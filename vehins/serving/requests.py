@@ -8,11 +8,12 @@ stands for a missing value is null.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, create_model
 
 from vehins.data.schema import Column, Dtype, Scalar, TableSchema
+from vehins.model.rows import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,10 +33,13 @@ class PredictRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
-    def mappings(self) -> list[dict[str, Scalar | None]]:
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Names of the columns, in the order of a row's fields."""
+
+    def mappings(self) -> Rows:
         """The rows by the names of their columns, as a predictor takes them."""
-        rows: list[dict[str, Scalar | None]] = self.model_dump(by_alias=True)["rows"]
-        return rows
+        rows: list[BaseModel] = self.rows  # type: ignore[attr-defined] # a field of the models that are made below
+        return Rows(self.columns, [tuple(row.__dict__.values()) for row in rows])
 
 
 def request_model(schema: TableSchema, max_rows: int) -> type[PredictRequest]:
@@ -55,7 +59,9 @@ def request_model(schema: TableSchema, max_rows: int) -> type[PredictRequest]:
         **fields,
     )
     rows = Field(min_length=1, max_length=max_rows, description="Customers, each a JSON object.", examples=[[example]])
-    return create_model("PredictRequest", __base__=PredictRequest, rows=(Annotated[list[row], FailFast()], rows))
+    made = create_model("PredictRequest", __base__=PredictRequest, rows=(Annotated[list[row], FailFast()], rows))
+    made.columns = tuple(schema.features)
+    return made
 
 
 def _field(name: str, column: Column, schema: TableSchema) -> tuple[Any, Any]:
