@@ -72,9 +72,10 @@ class Holder:
 
 def _warm(ready: Ready) -> None:
     """Answer the row that shows the form, so that no client waits for what is made at the first request."""
-    body = to_json({"rows": [example_row(ready.predictor.table)]})
+    row = example_row(ready.predictor.table)
     with suppress(ValidationError):  # a table may be such that no example of it can be made up
-        ready.predictor.predict(ready.request.model_validate_json(body).mappings())
+        ready.request.model_validate_json(to_json({"rows": [row]}))
+    ready.predictor.predict([row])
 
 
 def max_bytes(schema: TableSchema, max_rows: int) -> int:
