@@ -66,6 +66,9 @@ class Watched:
     def get(self, key: str) -> Stored:
         return self.store.get(key)
 
+    def get_if_changed(self, key: str, etag: str) -> Stored | None:
+        return self.store.get_if_changed(key, etag)
+
     def put(self, key: str, data: bytes, **conditions: Any) -> str:
         self.before(key)
         etag = self.store.put(key, data, **conditions)

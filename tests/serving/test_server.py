@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -18,8 +19,8 @@ import pytest
 from serving_models import GOOD
 
 import vehins
-from vehins.errors import ConfigurationError, NotFoundError, UnreachableError, VehinsError
-from vehins.serving import listener, predict, server
+from vehins.errors import ConfigurationError, UnreachableError, VehinsError
+from vehins.serving import listener, predict, server, watcher
 
 if TYPE_CHECKING:
     from vehins.serving.predictor import Predictor
@@ -61,7 +62,8 @@ def test_a_process_serves_until_it_is_told_to_stop(
                 out, err = process.communicate(timeout=20)
         finally:
             process.kill()
-    assert (process.returncode, out, err) == (0, "stopped\n", "")
+    assert (process.returncode, out) == (0, "stopped\n")
+    assert re.fullmatch(r"[-0-9]+ [:,0-9]+ INFO Version 1 answers now \(before: none\), after [.0-9]+ s\n", err), err
     with pytest.raises(httpx.ConnectError):
         httpx.get(url + "/healthz", trust_env=False)
 
@@ -96,21 +98,14 @@ def test_what_is_under_way_is_answered_before_the_end(
 
 
 def test_a_signal_before_the_start_is_enough(served: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = server._server
+    plain = watcher.Watcher.start
 
-    def signalled(*given: Any) -> Any:
-        made = plain(*given)
-        run = made.run
+    def signalled(self: watcher.Watcher) -> None:
+        plain(self)
+        signal.raise_signal(signal.SIGTERM)
 
-        def early(**more: Any) -> None:
-            signal.raise_signal(signal.SIGTERM)
-            run(**more)
-
-        monkeypatch.setattr(made, "run", early)
-        return made
-
-    monkeypatch.setattr(server, "_server", signalled)
-    server.run(on_port(served, 0), lambda url: None)
+    monkeypatch.setattr(watcher.Watcher, "start", signalled)
+    server.run(on_port(served, 0), never)
 
 
 def test_what_goes_wrong_when_ready_ends_the_service(served: Settings) -> None:
@@ -149,11 +144,6 @@ def test_it_runs_in_a_thread_as_well(served: Settings) -> None:
 
 def never(url: str) -> None:
     raise AssertionError(url)
-
-
-def test_nothing_in_production(served: Settings, tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError):
-        server.run(served.model_copy(update={"workspace": tmp_path}), never)
 
 
 def test_a_port_in_use(served: Settings) -> None:

@@ -10,6 +10,8 @@ from vehins.cli.command import Call, ModelName, RegistryUrl, command
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes a free one.")]
+Version = Annotated[int | None, typer.Option("--version", help="Serve this version, wherever the alias points.")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Processes that serve.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -18,15 +20,30 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    call: Call, host: Host = None, port: Port = None, registry: RegistryUrl = None, model_name: ModelName = None
+    call: Call,
+    host: Host = None,
+    port: Port = None,
+    version: Version = None,
+    workers: Workers = None,
+    registry: RegistryUrl = None,
+    model_name: ModelName = None,
 ) -> None:
-    """Load the version in production, verify it, and answer POST /v1/predict."""
+    """Answer POST /v1/predict with the version in production, and change to the next one when it is promoted."""
     from vehins.serving.server import run
 
-    settings = call.settings(serve__host=host, serve__port=port, registry=registry, model_name=model_name)
+    settings = call.settings(
+        serve__host=host,
+        serve__port=port,
+        serve__version=version,
+        serve__workers=workers,
+        registry=registry,
+        model_name=model_name,
+    )
     if settings.serve.host not in {"127.0.0.1", "::1", "localhost"}:
         call.terminal.say("Note: whoever reaches this address can ask for predictions; there is no access control yet.")
+    chosen = settings.alias if settings.serve.version is None else f"version {settings.serve.version}"
+    count = f" with {settings.serve.workers} workers" if settings.serve.workers > 1 else ""
     run(
         settings,
-        lambda url: call.terminal.say(f"Serving {settings.model_name} ({settings.alias}) on {url}, try {url}/docs"),
+        lambda url: call.terminal.say(f"Serving {settings.model_name} ({chosen}) on {url}{count}, try {url}/docs"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vehins.errors import ConflictError, NotFoundError, UnreachableError
 from vehins.registry.objects import conflict, pause, put_once
@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 _TRIES = 40
 _ENTRY = re.compile(r"([0-9]{8})\.json")
+
+
+class Look(NamedTuple):
+    """Where an alias points, and the tag that its object has as long as it does."""
+
+    move: AliasMove | None
+    etag: str | None
 
 
 class Aliases:
@@ -32,6 +39,17 @@ class Aliases:
     def current(self, alias: str) -> AliasMove | None:
         """The last move of an alias; None when it points nowhere."""
         return self._read(alias)[0]
+
+    def look(self, alias: str, etag: str | None) -> Look | None:
+        """Where an alias points, unless its object still has the ``etag`` of an earlier look: then None."""
+        if etag is None:
+            return Look(*self._read(alias))
+        key = self._key(alias)
+        try:
+            stored = self._store.get_if_changed(key, etag)
+        except NotFoundError:
+            return Look(None, None)
+        return None if stored is None else Look(self._parse(alias, stored.data), stored.etag)
 
     def history(self, alias: str) -> list[AliasMove]:
         """Every move of an alias, oldest first, without a gap up to the moment of the call."""
@@ -98,10 +116,14 @@ class Aliases:
             stored = self._store.get(key)
         except NotFoundError:
             return None, None
-        move = parse(AliasMove, stored.data, key, self._store.url)
+        return self._parse(alias, stored.data), stored.etag
+
+    def _parse(self, alias: str, data: bytes) -> AliasMove:
+        key = self._key(alias)
+        move = parse(AliasMove, data, key, self._store.url)
         if move.alias != alias:
             raise damaged(AliasMove, key, self._store.url, f"It describes the alias {move.alias}")
-        return move, stored.etag
+        return move
 
     def _entry(self, alias: str, sequence: int) -> AliasMove:
         key = self._entry_key(alias, sequence)

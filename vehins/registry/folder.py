@@ -47,6 +47,11 @@ class FolderStore:
             data = file.read()
         return Stored(data, sha256_bytes(data))
 
+    def get_if_changed(self, key: str, etag: str) -> Stored | None:
+        """Read an object unless it is as it was; see `ObjectStore.get_if_changed`."""
+        found = self.get(key)
+        return None if found.etag == etag else found
+
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write an object; see `ObjectStore.put`. The etag is the sha256 of the content."""
         if if_absent and if_match is not None:

@@ -49,6 +49,10 @@ class ObjectStore(Protocol):
         """Read an object; `NotFoundError` when there is none."""
         ...
 
+    def get_if_changed(self, key: str, etag: str) -> Stored | None:
+        """Read an object unless its etag is still ``etag``: then None, and little is sent; else as `get`."""
+        ...
+
     def put(self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
         """Write an object and return its etag.
 

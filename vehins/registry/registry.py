@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from vehins.artifacts.files import damage
 from vehins.errors import ArtifactDamagedError, NotFoundError
-from vehins.registry.aliases import Aliases
+from vehins.registry.aliases import Aliases, Look
 from vehins.registry.copies import place_copy
 from vehins.registry.objects import check_key, conflict, put_file_once, put_once, translated
 from vehins.registry.records import AliasMove, Claim, ModelVersion, actor, check_name, damaged, dump, new_token, parse
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vehins.registry.objects import ObjectStore
     from vehins.registry.records import Scalar
 
-__all__ = ["AliasMove", "ModelVersion", "Registry", "model_names", "standing"]
+__all__ = ["AliasMove", "Look", "ModelVersion", "Registry", "model_names", "standing"]
 
 _CLAIMS = 100  # publishers at the same moment
 _READERS = 8  # below the connections that botocore keeps
@@ -90,14 +90,21 @@ class Registry:
         """The last move of an alias, which tells where it points; None when it points nowhere."""
         return self._aliases.current(alias)
 
+    def look(self, alias: str, etag: str | None) -> Look | None:
+        """Where an alias points, for who looks often: None while it is as at the look that gave ``etag``."""
+        return self._aliases.look(alias, etag)
+
     def resolve(self, alias: str) -> ModelVersion | None:
         """The version that an alias points to; None when it points nowhere.
 
         Raises `ArtifactDamagedError` when it points to a version that is not there.
         """
         move = self.alias(alias)
-        if move is None:
-            return None
+        return None if move is None else self.target(move)
+
+    def target(self, move: AliasMove) -> ModelVersion:
+        """The version that a move of an alias leads to; `ArtifactDamagedError` when it is not there."""
+        alias = move.alias
         try:
             return self.version(move.version)
         except NotFoundError as error:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vehins.data.schema import Dtype, Scalar
+from vehins.serving.status import Source
 
 
 class Answer(BaseModel):
@@ -53,6 +54,33 @@ class ColumnAnswer(Answer):
     expected: str = Field(description="What it may hold, in words.")
 
 
+class CheckAnswer(Answer):
+    """The last look at the registry."""
+
+    at: datetime
+    fault: str | None = Field(description="Why it told nothing; null when it did.")
+
+
+class FailureAnswer(Answer):
+    """The last version that was to take over and could not."""
+
+    version: int | None = Field(description="Its number; null when the registry did not tell which.")
+    reason: str
+    at: datetime
+
+
+class ServiceAnswer(Answer):
+    """How the model came into service, and how that goes on."""
+
+    source: Source | None = Field(description="`cache`: the registry could not give it, and a local copy stands in.")
+    since: datetime | None = Field(description="Since when this version answers here.")
+    pinned: bool = Field(description="Whether this version stays, wherever the alias points.")
+    check: CheckAnswer | None = Field(description="The last look at the registry.")
+    swaps: int = Field(description="Versions that have taken over in this process, the first one included.")
+    failed_swaps: int = Field(description="Attempts to let one take over that came to nothing.")
+    last_failure: FailureAnswer | None
+
+
 class ModelAnswer(ModelName):
     """Answer of ``GET /v1/model``."""
 
@@ -61,6 +89,7 @@ class ModelAnswer(ModelName):
     cutoff: float = Field(description="Probability from which a customer is worth a call.")
     columns: list[ColumnAnswer]
     metrics: dict[str, Scalar | None] = Field(description="What the gate judged it by, measured on the test side.")
+    service: ServiceAnswer
 
 
 class AliveAnswer(Answer):
@@ -74,6 +103,9 @@ class ReadyAnswer(Answer):
 
     status: Literal["ready"] = "ready"
     model: ModelName
+    source: Source | None = Field(description="`cache`: the registry could not give it, and a local copy stands in.")
+    since: datetime | None = Field(description="Since when this version answers here.")
+    check: CheckAnswer | None = Field(description="The last look at the registry.")
 
 
 class Fault(Answer):

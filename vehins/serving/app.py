@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vehins import __version__
 from vehins.serving import failures, openapi, predict, probes
+from vehins.serving.ending import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,4 +35,5 @@ def create_app(holder: Holder, settings: ServeSettings, observers: Sequence[Obse
     probes.install(app, holder)
     predict.install(app, holder, observers)
     openapi.install(app, holder)
+    app.add_middleware(Ending, holder=holder)
     return app

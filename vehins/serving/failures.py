@@ -33,9 +33,19 @@ class RefusalError(Exception):
         self.headers = headers
 
 
-def not_ready() -> RefusalError:
+def not_ready(why: str) -> RefusalError:
     """There is no model (503)."""
-    return RefusalError(503, ErrorAnswer(error=NOT_READY), {"Retry-After": "5"})
+    return RefusalError(503, ErrorAnswer(error=NOT_READY.model_copy(update={"detail": why})), {"Retry-After": "5"})
+
+
+def leaving() -> RefusalError:
+    """The process is about to end, and a load balancer should look for another (503)."""
+    fault = Fault(
+        headline="The service is about to end",
+        detail="It still answers what reaches it, and will be gone in a moment.",
+        hint="Ask another one, or try again in a moment.",
+    )
+    return RefusalError(503, ErrorAnswer(error=fault), {"Retry-After": "5"})
 
 
 def current(holder: Holder) -> Ready:
@@ -46,7 +56,7 @@ def current(holder: Holder) -> Ready:
     """
     ready = holder.ready
     if ready is None:
-        raise not_ready()
+        raise not_ready(holder.status.why)
     return ready
 
 

@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from vehins.serving.answers import BadCell
     from vehins.serving.holder import Ready
     from vehins.serving.predictor import Prediction
+    from vehins.serving.status import SwapOutcome
 
 
 class Observer(Protocol):
-    """Hears of every request to predict, on the thread that answers it: it must return at once and never raise."""
+    """Hears of every request to predict, on the thread that answers it, and of every change of the model.
+
+    It must return at once and never raise.
+    """
 
     def answered(
         self, ready: Ready, rows: Sequence[Mapping[str, Scalar | None]], predictions: Sequence[Prediction]
@@ -24,4 +28,8 @@ class Observer(Protocol):
 
     def refused(self, ready: Ready, cells: Sequence[BadCell]) -> None:
         """A request was refused for these faults (the first of them); none when the fault lies around the rows."""
+        ...
+
+    def swapped(self, outcome: SwapOutcome) -> None:
+        """A model took over, or one that was to take over could not; called on the thread that watches the alias."""
         ...

@@ -15,6 +15,7 @@ from vehins.registry.stores import open_store
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from pathlib import Path
 
     import polars as pl
 
@@ -117,11 +118,25 @@ def load(settings: Settings, number: int | None = None) -> Predictor:
             detail=f"In the registry at {masked(settings.registry_url)}.",
             hint="Train one, and let it earn its place: `vehins pipeline run`.",
         )
+    return opened(version, copied(registry, version, settings.workspace), settings.thread_count)
+
+
+def copied(registry: Registry, version: ModelVersion, workspace: Path) -> Path:
+    """The folder of the local copy of a version's bundle, whose bytes are those that its manifest names.
+
+    Raises:
+        ArtifactDamagedError: what the registry holds is not what its manifest says.
+        BundleRefusedError: the version names a bundle that cannot be.
+    """
     if not _DIGEST.fullmatch(version.bundle):  # it names a folder below, and whoever writes the registry chose it
         raise BundleRefusedError(
             f"Version {version.version} of {version.name} names no bundle that can be",
             detail=f"`{version.bundle[:80]}` is not a SHA-256.",
             hint=_HINT,
         )
-    folder = registry.fetch(version, settings.workspace / "cache" / version.bundle)
-    return Predictor(version, Bundle(folder, settings.thread_count))
+    return registry.fetch(version, workspace / "cache" / version.bundle)
+
+
+def opened(version: ModelVersion, folder: Path, threads: int) -> Predictor:
+    """Verify the copy of a version's bundle and load it; errors as `Bundle` and `Predictor`."""
+    return Predictor(version, Bundle(folder, threads))

@@ -7,10 +7,21 @@ defined, and the names in them are imported inside the functions, where it could
 from typing import TYPE_CHECKING, Any
 
 from vehins.serving import failures
-from vehins.serving.answers import AliveAnswer, ColumnAnswer, ErrorAnswer, ModelAnswer, ModelName, ReadyAnswer
+from vehins.serving.answers import (
+    AliveAnswer,
+    CheckAnswer,
+    ColumnAnswer,
+    ErrorAnswer,
+    FailureAnswer,
+    ModelAnswer,
+    ModelName,
+    ReadyAnswer,
+    ServiceAnswer,
+)
 from vehins.serving.holder import Holder
 from vehins.serving.predictor import Predictor
 from vehins.serving.requests import expected
+from vehins.serving.status import Status
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -27,11 +38,16 @@ def install(app: "FastAPI", holder: Holder) -> None:
 
     @app.get("/readyz", tags=["probes"], summary="Whether a verified model is loaded", responses=NOT_READY)
     async def readyz() -> ReadyAnswer:
-        return ReadyAnswer(model=name(failures.current(holder).predictor))
+        if holder.leaving:
+            raise failures.leaving()
+        status = holder.status
+        model = name(failures.current(holder).predictor)
+        return ReadyAnswer(model=model, source=status.source, since=status.since, check=_check(status))
 
     @app.get("/v1/model", tags=["model"], summary="What the model is and what it takes", responses=NOT_READY)
     async def model() -> ModelAnswer:
-        return _model(failures.current(holder).predictor)
+        status = holder.status
+        return _model(failures.current(holder).predictor, _service(status, pinned=holder.pinned))
 
 
 def name(predictor: Predictor) -> ModelName:
@@ -39,7 +55,25 @@ def name(predictor: Predictor) -> ModelName:
     return ModelName(name=predictor.name, version=predictor.version)
 
 
-def _model(predictor: Predictor) -> ModelAnswer:
+def _check(status: Status) -> CheckAnswer | None:
+    return None if status.check is None else CheckAnswer(at=status.check.at, fault=status.check.fault)
+
+
+def _service(status: Status, *, pinned: bool) -> ServiceAnswer:
+    last = status.failure
+    failure = FailureAnswer(version=last.version, reason=last.fault, at=last.at) if last and last.fault else None
+    return ServiceAnswer(
+        source=status.source,
+        since=status.since,
+        pinned=pinned,
+        check=_check(status),
+        swaps=status.swaps,
+        failed_swaps=status.failed,
+        last_failure=failure,
+    )
+
+
+def _model(predictor: Predictor, service: ServiceAnswer) -> ModelAnswer:
     return ModelAnswer(
         name=predictor.name,
         version=predictor.version,
@@ -57,4 +91,5 @@ def _model(predictor: Predictor) -> ModelAnswer:
             for name, column in predictor.table.features.items()
         ],
         metrics=predictor.metrics,
+        service=service,
     )

@@ -1,100 +1,62 @@
-"""The process that serves: it loads the model, listens, and ends well."""
+"""The service as a whole: it listens, and serves with one process or with several."""
 
 from __future__ import annotations
 
-import signal
-import threading
+import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vehins.serving import listener
-from vehins.serving.app import create_app
-from vehins.serving.holder import Holder
-from vehins.serving.predictor import load
+from vehins.serving import listener, workers
+from vehins.serving.process import Process
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Iterator
-    from types import FrameType
-
-    from fastapi import FastAPI
-    from uvicorn import Server
 
     from vehins.settings import Settings
 
-_SHUTDOWN_SECONDS = 10
-
 
 def run(settings: Settings, on_ready: Callable[[str], None]) -> None:
-    """Load the model that the alias points to and serve it until SIGINT or SIGTERM; then answer what is under way.
+    """Serve the version that the alias points to until SIGINT or SIGTERM; then answer what is under way.
 
-    ``on_ready`` is called with the address once requests are answered there.
+    ``on_ready`` is called with the address once requests are answered there. While the registry does not answer, that
+    may be from a copy, or with nothing but "not ready"; so it is while there is no version in the registry.
 
     Raises:
-        UnreachableError: the registry does not answer, has no such version, or the port is in use.
-        ConfigurationError: the host or the port cannot be.
-        DataError: the bundle is damaged, or fails its golden rows.
+        UnreachableError: the port is in use, or there is no version of the number that was asked for.
+        ConfigurationError: the host, the port or the registry cannot be, or nobody is logged in to it.
+        DataError: the bundle is damaged, or fails its golden rows, and no copy of another can stand in.
     """
-    holder = Holder(settings.serve.max_rows)
-    holder.put(load(settings))
-    app = create_app(holder, settings.serve)
     found = listener.listen(settings.serve.host, settings.serve.port)
-    faults: list[Exception] = []
-
-    def announce() -> None:
-        try:
-            on_ready(listener.url(found))
-        except Exception as error:  # the loop would not close with a listener open: shut down well, then raise
-            faults.append(error)
-            server.should_exit = True
-
+    url = listener.url(found)
     try:
-        server = _server(app, announce)
-        with _stopped_by_signals(server):
-            server.run(sockets=[found])
+        with logged():
+            if settings.serve.workers > 1:
+                workers.run(settings, found, lambda: on_ready(url))
+            else:
+                _alone(Process(settings, found, lambda: on_ready(url), lambda: None))
     finally:
         listener.close(found)
-    if faults:
-        raise faults[0]
 
 
-def _server(app: FastAPI, announce: Callable[[], None]) -> Server:
-    import uvicorn
-
-    class Announcing(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            announce()
-
-    return Announcing(
-        uvicorn.Config(
-            app,
-            access_log=False,
-            server_header=False,
-            log_config=None,  # logs are for the caller to set up; a stack still finds its way to stderr
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-        )
-    )
+def _alone(process: Process) -> None:
+    with process.ended_by_signals():
+        process.run()
 
 
 @contextmanager
-def _stopped_by_signals(server: Server) -> Iterator[None]:
-    """Let SIGINT and SIGTERM end the server and nothing else.
-
-    uvicorn raises them once more after it has stopped, which would kill the process that has just shut down well.
-    """
-    if threading.current_thread() is not threading.main_thread():
+def logged() -> Iterator[None]:
+    """Let what the service has to say appear on stderr, unless the program that it runs in has logs of its own."""
+    log = logging.getLogger("vehins")
+    if log.hasHandlers():
         yield
         return
-
-    def stop(_: int, __: FrameType | None) -> None:
-        server.should_exit = True
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO if before == logging.NOTSET else before)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        log.removeHandler(handler)
+        log.setLevel(before)

@@ -211,7 +211,15 @@ class ServeSettings(Section):
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=256, description="Processes that serve; they share nothing but a cache of models.")
     version: int | None = Field(None, ge=1, description="Version to serve, wherever the alias points.")
-    poll_seconds: float = Field(5.0, ge=0.1, le=3600, description="Seconds between two looks at the alias.")
+    poll_seconds: float = Field(
+        5.0, ge=0.1, le=3600, description="Seconds between two looks at the alias, give or take a tenth."
+    )
+    leave_seconds: float = Field(
+        1.0,
+        ge=0,
+        le=600,
+        description="Seconds from `/readyz` saying that the service ends until its port closes.",
+    )
     drain_seconds: float = Field(10.0, gt=0, le=600, description="Seconds that requests under way have at the end.")
     allow_anonymous: bool = Field(False, description="Whether to answer others than this machine without an API key.")
     rate_limit: float = Field(0.0, ge=0, description="Requests per second and client, at most; 0 sets no limit.")

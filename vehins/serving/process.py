@@ -1,0 +1,185 @@
+"""One process of the service: a model, the thread that looks after it, and the server in front of it."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from vehins.errors import (
+    ConfigurationError,
+    CredentialsError,
+    LockedError,
+    NotFoundError,
+    StorageError,
+    UnreachableError,
+)
+from vehins.serving.app import create_app
+from vehins.serving.holder import Holder
+from vehins.serving.watcher import Watcher
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from fastapi import FastAPI
+    from uvicorn import Server
+
+    from vehins.serving.observer import Observer
+    from vehins.settings import Settings
+    from vehins.settings.sections import ServeSettings
+
+_PATIENCE = 5.0  # seconds that a start waits for the registry before a copy stands in
+
+
+class Process:
+    """Serves on a socket that listens already, until it is told to end.
+
+    ``on_ready`` is called once requests are answered; ``on_tick`` ten times a second as long as they are.
+
+    Raises:
+        ConfigurationError: the registry has an address that cannot be.
+    """
+
+    def __init__(
+        self, settings: Settings, found: socket.socket, on_ready: Callable[[], None], on_tick: Callable[[], None]
+    ) -> None:
+        observers: list[Observer] = []
+        self._found, self._on_ready, self._on_tick = found, on_ready, on_tick
+        self._serve = settings.serve
+        self.holder = Holder(settings.serve.max_rows)
+        self._watcher = Watcher(settings, self.holder, observers)
+        self._server = _server(create_app(self.holder, settings.serve, observers), settings.serve, self)
+        self._fault: Exception | None = None
+        self._close_at = math.inf
+        self._is_over = self._is_settled = False
+
+    def run(self) -> None:
+        """Load a model and serve it; then answer what is under way.
+
+        Without a model the service starts as well, when waiting may bring one.
+
+        Raises:
+            VehinsError: there is none, and waiting will not bring one.
+        """
+        self._watcher.start()
+        try:
+            self._wait()
+            if not self._is_over and self._close_at == math.inf:
+                self._server.run(sockets=[self._found])
+        finally:
+            self._watcher.stop()
+        if self._fault is not None:
+            raise self._fault
+
+    def end(self, seconds: float) -> None:
+        """Say to load balancers that it is about to end, and after so many seconds take no more requests."""
+        self.holder.leaving = True
+        self._close_at = min(self._close_at, time.monotonic() + seconds)
+
+    def end_at_once(self) -> None:
+        """Break off what is under way."""
+        self._is_over = True
+        self._server.should_exit = self._server.force_exit = True
+
+    def signalled(self, number: int, _: FrameType | None = None) -> None:
+        """End on a signal: a person who presses Ctrl-C has no load balancer, and a second signal means at once."""
+        if self.holder.leaving:
+            self.end_at_once()
+        else:
+            self.end(0.0 if number == signal.SIGINT else self._serve.leave_seconds)
+
+    @contextmanager
+    def ended_by_signals(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM end it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # --- the start ----------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Wait for the registry's answer, and not for long; then let the version that answered last stand in."""
+        patience = time.monotonic() + _PATIENCE
+        while not self._watcher.looked.wait(0.05) and time.monotonic() < patience:
+            if self._close_at < math.inf:
+                return
+            self._on_tick()
+        fault = self._watcher.fault
+        if isinstance(fault, ConfigurationError) and not isinstance(fault, CredentialsError):
+            raise fault
+        if self.holder.ready is None and not self._watcher.stand_in():
+            self._raise_if_hopeless()
+
+    def _raise_if_hopeless(self) -> None:
+        """Raise what the first look failed with, if there is no model and waiting will not bring one."""
+        fault = self._watcher.fault
+        if fault is None or self.holder.ready is not None:
+            return
+        waits = isinstance(fault, (UnreachableError, LockedError)) and not isinstance(fault, StorageError)
+        if not waits or (isinstance(fault, NotFoundError) and self.holder.pinned):
+            raise fault
+
+    # --- what the server calls ----------------------------------------------------------------------------------------
+
+    def started(self) -> None:
+        """Requests are answered from now on."""
+        try:
+            self._on_ready()
+        except Exception as error:  # the loop would not close with a listener open: shut down well, then raise
+            self._end_with(error)
+
+    def ticked(self) -> bool:
+        """Whether it is time to close; called ten times a second."""
+        self._on_tick()
+        if not self._is_settled and self._watcher.looked.is_set():  # the first answer came when it ran already
+            self._is_settled = True
+            try:
+                self._raise_if_hopeless()
+            except Exception as error:
+                self._end_with(error)
+        return time.monotonic() >= self._close_at
+
+    def _end_with(self, error: Exception) -> None:
+        self._fault = error
+        self.end(0.0)
+        self._server.should_exit = True
+
+
+def _server(app: FastAPI, settings: ServeSettings, process: Process) -> Server:
+    import uvicorn
+
+    class Watched(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets=sockets)
+            process.started()
+
+        async def on_tick(self, counter: int) -> bool:
+            return await super().on_tick(counter) or process.ticked()
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn would take them and raise them once more at the end, which would kill a process that ends well.
+            yield
+
+    return Watched(
+        uvicorn.Config(
+            app,
+            access_log=False,
+            server_header=False,
+            log_config=None,  # logs are for the caller to set up; a stack still finds its way to stderr
+            lifespan="off",
+            ws="none",
+            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+        )
+    )
