@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vehins.serving import failures
-from vehins.serving.answers import ErrorAnswer, PredictAnswer, RefusedAnswer
+from vehins.serving import explain, failures
+from vehins.serving.answers import ErrorAnswer, ExplainedAnswer, PredictAnswer, RefusedAnswer
 from vehins.serving.holder import Holder, Ready
 from vehins.serving.observer import Observer
 from vehins.serving.probes import NOT_READY, name
@@ -33,12 +33,19 @@ def install(app: "FastAPI", holder: Holder, observers: Sequence[Observer]) -> No
     from fastapi import Request
     from starlette.concurrency import run_in_threadpool
 
-    @app.post("/v1/predict", tags=["model"], summary="Predict some customers", responses=_REFUSED)
-    async def predict(request: Request) -> PredictAnswer:
+    @app.post(
+        "/v1/predict",
+        tags=["model"],
+        summary="Predict some customers",
+        responses=_REFUSED,
+        openapi_extra={"parameters": [explain.PARAMETER]},
+    )
+    async def predict(request: Request) -> PredictAnswer | ExplainedAnswer:
         ready = failures.current(holder)
+        count = explain.wanted(request.scope["query_string"])
         body = await _body(request, ready.max_bytes, holder.max_rows)
-        if len(body) > _ASIDE_BYTES:
-            return await run_in_threadpool(_answer, ready, body, holder.max_rows, observers)
+        if count or len(body) > _ASIDE_BYTES:
+            return await run_in_threadpool(_answer, ready, body, holder.max_rows, observers, count)
         return _answer(ready, body, holder.max_rows, observers)
 
 
@@ -55,7 +62,10 @@ async def _body(request: "Request", max_bytes: int, max_rows: int) -> bytes:
     return bytes(body)
 
 
-def _answer(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer]) -> PredictAnswer:
+def _answer(
+    ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int = 0
+) -> PredictAnswer | ExplainedAnswer:
+    """Read, check and predict; with the ``count`` strongest reasons, if that is above 0."""
     # Read as JSON in one go with the checks: quicker than by way of Python's own parser, and stricter about numbers.
     try:
         rows = ready.request.model_validate_json(body).mappings()
@@ -64,7 +74,12 @@ def _answer(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observ
         for observer in observers:
             observer.refused(ready, answer.rows)
         raise failures.RefusalError(422, answer) from None
+    if count:
+        explain.check_rows(len(rows))
     predictions = ready.predictor.predict(rows)
     for observer in observers:
         observer.answered(ready, rows, predictions)
+    if count:
+        found = explain.explained(ready, rows, predictions, count)
+        return ExplainedAnswer(model=name(ready.predictor), predictions=found)
     return PredictAnswer(model=name(ready.predictor), predictions=predictions)
