@@ -111,17 +111,15 @@ def of_rows(bundle: Bundle, rows: Sequence[Mapping[str, Scalar | None]], count: 
     found = bundle.contributions(matrix)[:, :-1]
     order = _order(found, count)
     amounts = np.take_along_axis(found, order, axis=1).tolist()
-    named = [(feature, _column(bundle, feature)) for feature in bundle.encoder.features]
-    return [
-        [
-            Reason(feature=feature.name, value=value, contribution=amount, text=text)
-            for number, amount in zip(numbers, sizes, strict=True)
-            if (feature := named[number][0])
-            and (value := wording.value(*named[number], row, codes[number]))
-            and (text := wording.sentence(feature.name, named[number][1].description, value, amount))
-        ]
-        for row, codes, numbers, sizes in zip(rows, matrix.tolist(), order.tolist(), amounts, strict=True)
-    ]
+    features = [(feature, _column(bundle, feature)) for feature in bundle.encoder.features]
+    reasons: list[list[Reason]] = []
+    for row, codes, numbers, sizes in zip(rows, matrix.tolist(), order.tolist(), amounts, strict=True):
+        reasons.append([])
+        for number, amount in zip(numbers, sizes, strict=True):
+            feature, column = features[number]
+            reason = _reason(feature, column, row, codes[number], amount)
+            reasons[-1] += [] if reason is None else [reason]
+    return reasons
 
 
 def influences(bundle: Bundle, rows: pl.DataFrame) -> list[Influence]:
@@ -163,6 +161,14 @@ def _strongest(bundle: Bundle, rows: pl.DataFrame, count: int) -> pl.DataFrame:
     return pl.DataFrame(
         {name: pl.Series(texts[:, place], dtype=pl.String) for place, name in enumerate(columns(count))}
     )
+
+
+def _reason(
+    feature: Feature, column: Column, row: Mapping[str, Scalar | None], code: float, amount: float
+) -> Reason | None:
+    value = wording.value(feature, column, row, code)
+    text = wording.sentence(feature.name, column.description, value, amount)
+    return None if text is None else Reason(feature=feature.name, value=value, contribution=amount, text=text)
 
 
 def _column(bundle: Bundle, feature: Feature) -> Column:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vehins import __version__
 from vehins.serving import failures, openapi, predict, probes
+from vehins.serving.page import routes as page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,5 +34,6 @@ def create_app(holder: Holder, settings: ServeSettings, observers: Sequence[Obse
     failures.install(app)
     probes.install(app, holder)
     predict.install(app, holder, observers)
+    page.install(app, holder, settings, observers)
     openapi.install(app, holder)
     return app
