@@ -45,8 +45,6 @@ def value(text: str, column: Column, table: TableSchema) -> Scalar | None:
         return text
     if column.dtype == "bool":
         return _TRUTHS.get(text.lower(), text)
-    if column.dtype == "float" and text.lower() == "nan":
-        return None
     return _number(text, column.dtype == "int")
 
 
