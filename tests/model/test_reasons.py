@@ -8,9 +8,11 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vehins.data.schema import TableSchema
-from vehins.model import bundle, features, reasons
+from vehins.model import bundle, features, reasons, wording
 from vehins.model.bundle import Bundle
 from vehins.model.library import import_lightgbm
 
@@ -173,15 +175,18 @@ def test_a_column_that_a_row_lacks_is_missing(model):
     }
 
 
-def test_amounts_are_told_to_the_cent():
-    frame = pl.DataFrame({"value": ["x"] * 5, "contribution": [1.0, -0.256, 12.3449, 0.0049, 0.0]})
-    assert frame.select(reasons._sentence("f", "").alias("text"))["text"].to_list() == [
-        "f = x raises the score by 1.00",
-        "f = x lowers the score by 0.26",
-        "f = x raises the score by 12.34",
-        "f = x raises the score by less than 0.01",
-        None,
-    ]
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        (1.0, "f = x raises the score by 1.00"),
+        (-0.256, "f = x lowers the score by 0.26"),
+        (12.3449, "f = x raises the score by 12.34"),
+        (0.0049, "f = x raises the score by less than 0.01"),
+        (0.0, None),
+    ],
+)
+def test_amounts_are_told_to_the_cent(amount, text):
+    assert wording.sentence("f", "", "x", amount) == text
 
 
 def test_a_feature_made_of_two_columns_shows_what_they_have(tmp_path):
@@ -237,3 +242,26 @@ def test_the_effects_of_values_and_of_fifths(model):
     ages = [tuple(map(int, effect.value.split(" to "))) for effect in by["age"].effects]
     assert ages == sorted(ages)
     assert all(left[1] < right[0] for left, right in pairwise(ages))
+
+
+NUMBERS = (
+    st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0.5, 12_345.65, 123_456.7, 3.0])
+)
+TYPES = {"age": pl.Int64, "premium": pl.Float64, "city": pl.String, "insured": pl.Boolean, "idle": pl.Int64}
+ROW = st.fixed_dictionaries(
+    {
+        "age": st.integers(-(2**63), 2**63 - 1),
+        "premium": NUMBERS,
+        "city": st.none() | st.sampled_from(["a", "b", "c"]) | st.text(max_size=3),
+        "insured": st.booleans(),
+        "idle": st.integers(0, 2),
+    }
+)
+
+
+@given(rows=st.lists(ROW, min_size=1, max_size=4), count=st.integers(1, 7))
+def test_both_paths_say_the_same(model, rows, count):
+    frame = pl.DataFrame([pl.Series(n, [row[n] for row in rows], TYPES[n]) for n in TYPES])
+    bulk = [[text for text in row if text] for row in reasons.strongest(model, frame, count).iter_rows()]
+    few = [[reason.text for reason in row] for row in reasons.of_rows(model, rows, count)]
+    assert few == bulk

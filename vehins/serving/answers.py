@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vehins.data.schema import Dtype, Scalar
+from vehins.model.reasons import Reason
 from vehins.serving.status import Source
 
 
@@ -37,6 +38,19 @@ class PredictAnswer(Answer):
 
     model: ModelName
     predictions: list[PredictionAnswer]
+
+
+class ExplainedPrediction(PredictionAnswer):
+    """What the model says of one customer, and why."""
+
+    reasons: list[Reason] = Field(description="The strongest contributions to its score, the strongest first.")
+
+
+class ExplainedAnswer(Answer):
+    """Answer of ``POST /v1/predict?reasons=N``: one prediction per row, in the order of the rows, each with reasons."""
+
+    model: ModelName
+    predictions: list[ExplainedPrediction]
 
 
 class ColumnAnswer(Answer):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from vehins import __version__
 from vehins.serving import failures, openapi, predict, probes
 from vehins.serving.ending import Ending
+from vehins.serving.page import routes as page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ def create_app(holder: Holder, settings: ServeSettings, observers: Sequence[Obse
     failures.install(app)
     probes.install(app, holder)
     predict.install(app, holder, observers)
+    page.install(app, holder, settings, observers)
     openapi.install(app, holder)
     app.add_middleware(Ending, holder=holder)
     return app

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from vehins.serving import failures
-from vehins.serving.answers import ErrorAnswer, PredictAnswer, RefusedAnswer
+from vehins.serving import explain, failures
+from vehins.serving.answers import ErrorAnswer, ExplainedAnswer, ModelName, PredictAnswer, RefusedAnswer
 from vehins.serving.holder import Holder, Ready
 from vehins.serving.observer import Observer
 from vehins.serving.predictor import Prediction, Predictor
@@ -40,7 +40,14 @@ def install(app: "FastAPI", holder: Holder, observers: Sequence[Observer]) -> No
     """Add the endpoint; the observers hear of every request that is answered or refused."""
     from starlette.routing import Route
 
-    @app.post(PATH, tags=["model"], summary="Predict some customers", response_model=PredictAnswer, responses=_REFUSED)
+    @app.post(
+        PATH,
+        tags=["model"],
+        summary="Predict some customers",
+        response_model=PredictAnswer | ExplainedAnswer,
+        responses=_REFUSED,
+        openapi_extra={"parameters": [explain.PARAMETER]},
+    )
     async def predict() -> None:
         """Answer 1 to `serve.max_rows` customers, in their order."""
 
@@ -57,11 +64,13 @@ class Endpoint:
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request."""
         ready = failures.current(self._holder)
+        query = scope["query_string"]
+        count = explain.wanted(query) if query else 0
         body = await _body(scope, receive, ready.max_bytes, self._holder.max_rows)
-        if len(body) > _ASIDE_BYTES:
+        if count or len(body) > _ASIDE_BYTES:
             from starlette.concurrency import run_in_threadpool
 
-            answer = await run_in_threadpool(_answer, ready, body, self._holder.max_rows, self._observers)
+            answer = await run_in_threadpool(_answer, ready, body, self._holder.max_rows, self._observers, count)
         else:
             answer = _answer(ready, body, self._holder.max_rows, self._observers)
         headers = [_JSON, (b"content-length", b"%d" % len(answer))]
@@ -89,7 +98,10 @@ async def _body(scope: "Scope", receive: "Receive", max_bytes: int, max_rows: in
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _answer(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer]) -> bytes:
+def _answer(
+    ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int = 0
+) -> bytes:
+    """Read, check and predict; with the ``count`` strongest reasons, if that is above 0."""
     # Read as JSON in one go with the checks: quicker than by way of Python's own parser, and stricter about numbers.
     try:
         rows = ready.request.model_validate_json(body).mappings()
@@ -98,9 +110,15 @@ def _answer(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observ
         for observer in observers:
             observer.refused(ready, answer.rows)
         raise failures.RefusalError(422, answer) from None
+    if count:
+        explain.check_rows(len(rows))
     predictions = ready.predictor.predict(rows)
     for observer in observers:
         observer.answered(ready, rows, predictions)
+    if count:
+        model = ModelName(name=ready.predictor.name, version=ready.predictor.version)
+        explained = explain.explained(ready, rows, predictions, count)
+        return ExplainedAnswer(model=model, predictions=explained).model_dump_json().encode()
     return _written(ready.predictor, predictions)
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 # From here on a float no longer tells one integer from the next.
-_EXACT = 2**53
+EXACT = 2**53
 # What polars strips in `ingest`; Python's own strip() takes four control characters more.
-_BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _SHOWN_VALUES = 12
 _TYPES: dict[Dtype, type] = {"int": int, "float": float, "string": str, "bool": bool}
 _WORDS: dict[Dtype, str] = {"int": "a whole number", "float": "a number", "string": "a text", "bool": "true or false"}
@@ -130,14 +130,14 @@ def _cleaner(dtype: Dtype, schema: TableSchema) -> Callable[[Any], Any] | None:
     def clean(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        text = value.strip(_BLANKS) if strip else value
+        text = value.strip(BLANKS) if strip else value
         return None if text in missing else text
 
     return clean
 
 
 def _whole(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+    if isinstance(value, float) and value.is_integer() and abs(value) < EXACT:
         return int(value)
     return value
 
@@ -191,4 +191,4 @@ def _limits(column: Column) -> str:
 
 def _plain(edge: float | None) -> str:
     """A bound as a person writes it: 18, not 18.0."""
-    return str(int(edge)) if isinstance(edge, float) and edge.is_integer() and abs(edge) < _EXACT else str(edge)
+    return str(int(edge)) if isinstance(edge, float) and edge.is_integer() and abs(edge) < EXACT else str(edge)

@@ -1,0 +1,188 @@
+"""A CSV that somebody has sent: read, checked and divided into rows that can be scored and rows that cannot."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from vehins.serving.answers import ErrorAnswer, Fault
+from vehins.serving.failures import RefusalError
+from vehins.serving.page import cells
+from vehins.serving.page.words import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vehins.data.schema import Scalar, TableSchema
+    from vehins.serving.holder import Ready
+    from vehins.serving.page.cells import Row, Wrong
+
+_DELIMITERS = (",", ";", "\t", "|")
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_TWICE = "stands in another row as well, and which of them is right cannot be known"
+
+
+class Line(NamedTuple):
+    """One row of the file."""
+
+    number: int
+    """As a spreadsheet counts: the header is row 1."""
+    texts: dict[str, str]
+
+
+class BadLine(NamedTuple):
+    """A row that cannot be scored."""
+
+    place: int
+    """In the file, from 0."""
+    number: int
+    """As a spreadsheet counts."""
+    wrong: list[Wrong]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The file as it was written."""
+
+    delimiter: str
+    has_bom: bool
+    lines: list[Line]
+
+
+@dataclass(frozen=True)
+class Divided:
+    """The rows, in their order."""
+
+    keys: list[Scalar | None]
+    """The key of every row of the file; empty when it has none."""
+    good: dict[int, Row]
+    """The rows that can be scored, by their place in the file, from 0."""
+    bad: list[BadLine]
+
+
+def read(data: bytes, table: TableSchema, max_rows: int) -> Sheet:
+    """Read a CSV in UTF-8 with a header; the sign between its fields is the one that finds the most columns.
+
+    Raises:
+        RefusalError: it is no such CSV, lacks a column or has too many rows (422).
+    """
+    text = _decoded(data)
+    bare = text.removeprefix(_BOM)
+    sign = _delimiter(bare, table)
+    try:
+        records = _records(bare, sign)
+        names = _header(next(records, (0, []))[1], table)
+        lines = list(_lines(records, names, max_rows))
+    except csv.Error as error:
+        hint = 'Close its quotes (a field with a quote in it is written `"5"" pipe"`), or save it again as CSV.'
+        raise refused("The file is not well-formed CSV", f"{str(error).capitalize()}.", hint) from None
+    if not lines:
+        raise refused("The file has no rows", "There is a header, and nothing below it.", "Choose another file.")
+    return Sheet(sign, bare != text, lines)
+
+
+def divide(sheet: Sheet, ready: Ready) -> Divided:
+    """Tell the rows that can be scored from those that cannot."""
+    table = ready.predictor.table
+    rows = [cells.row(line.texts, table) for line in sheet.lines]
+    keys, wrong_keys = _keys(sheet, table)
+    all_good = None if wrong_keys else cells.checked(rows, ready)
+    if all_good is not None:
+        return Divided(keys, dict(enumerate(all_good)), [])
+    good, bad = dict[int, "Row"](), []
+    for place, (line, row) in enumerate(zip(sheet.lines, rows, strict=True)):
+        clean = cells.checked([row], ready)
+        wrong = [*wrong_keys.get(place, []), *([] if clean else cells.faults(row, line.texts, ready))]
+        if clean and not wrong:
+            good[place] = clean[0]
+        else:
+            bad.append(BadLine(place, line.number, wrong))
+    return Divided(keys, good, bad)
+
+
+def refused(headline: str, detail: str, hint: str) -> RefusalError:
+    """The file as a whole cannot be used (422)."""
+    return RefusalError(422, ErrorAnswer(error=Fault(headline=headline, detail=detail, hint=hint)))
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        detail = f"Line {line:,} has bytes that are no UTF-8 text."
+        raise refused("The file is not UTF-8", detail, "Save it again as “CSV UTF-8”.") from None
+
+
+def _delimiter(text: str, table: TableSchema) -> str:
+    header = text.lstrip("\r\n")[:65_536].splitlines()[:1]
+
+    def known(sign: str) -> int:
+        try:
+            names = next(csv.reader(header, delimiter=sign), [])
+        except csv.Error:
+            return 0
+        return sum(name.strip() in table.columns for name in names)
+
+    return max(_DELIMITERS, key=known)
+
+
+def _records(text: str, sign: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that have something in them, with their numbers."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, strict=True)
+    return ((number, record) for number, record in enumerate(reader, 1) if any(record))
+
+
+def _header(found: list[str], table: TableSchema) -> list[str]:
+    names = [name.strip() for name in found] if table.strip else found
+    if not names:
+        raise refused("The file is empty", "It has not even a header.", "Choose another file.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        detail = f"`{twice[:60]}` is there {names.count(twice)} times, and which of them is meant cannot be known."
+        raise refused("A column is there more than once", detail, "Rename or remove all but one of them.")
+    missing = [name for name, column in table.features.items() if name not in names and not column.nullable]
+    if missing:
+        near = [f"`{name[:60]}` looks like `{table.nearest(name)}`" for name in names if table.nearest(name) in missing]
+        hint = "Name them in the first line of the file, just so" + (f": {', '.join(near[:3])}." if near else ".")
+        lacks = ", ".join(f"`{name}`" for name in missing)
+        raise refused(f"The file lacks {count(len(missing), 'column')} that the model needs", f"{lacks}.", hint)
+    return names
+
+
+def _lines(records: Iterator[tuple[int, list[str]]], names: list[str], max_rows: int) -> Iterator[Line]:
+    for found, (number, record) in enumerate(records, 1):
+        if found > max_rows:
+            raise refused(
+                "The file has too many rows",
+                f"At most {max_rows:,} are taken; it has {found + sum(1 for _ in records):,}.",
+                "Split it, or let whoever runs the service score it: `vehins predict` takes files of any size.",
+            )
+        if len(record) != len(names):
+            detail = f"Row {number:,} has {count(len(record), 'field')}, the header has {len(names)}."
+            raise refused(
+                "The file has a ragged row", detail, "Mend that row: an unquoted delimiter, or a row cut short?"
+            )
+        yield Line(number, dict(zip(names, record, strict=True)))
+
+
+def _keys(sheet: Sheet, table: TableSchema) -> tuple[list[Scalar | None], dict[int, list[Wrong]]]:
+    """The key of each row, and what is wrong with some of them, by place; no keys where the file has none."""
+    name = table.key
+    if name is None or name not in sheet.lines[0].texts:
+        return [], {}
+    column = table.columns[name]
+    written = [line.texts[name] for line in sheet.lines]
+    keys = [cells.value(text, column, table) for text in written]
+    seen, wrong = dict[object, int](), dict[int, list[cells.Wrong]]()
+    for place, (text, key) in enumerate(zip(written, keys, strict=True)):
+        rules = cells.key_rules(key, column)
+        first = None if rules else seen.setdefault(key, place)
+        if first is not None and first != place:
+            rules = [_TWICE]
+            wrong.setdefault(first, [cells.Wrong(name, written[first], _TWICE)])
+        if rules:
+            wrong[place] = [cells.Wrong(name, text, rule) for rule in rules]
+    return keys, wrong
