@@ -98,9 +98,7 @@ async def _body(scope: "Scope", receive: "Receive", max_bytes: int, max_rows: in
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _answer(
-    ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int = 0
-) -> bytes:
+def _answer(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int = 0) -> bytes:
     """Read, check and predict; with the ``count`` strongest reasons, if that is above 0."""
     # Read as JSON in one go with the checks: quicker than by way of Python's own parser, and stricter about numbers.
     try:
