@@ -29,13 +29,13 @@ def test_the_document_describes_requests_and_errors(app: FastAPI) -> None:
     assert schemas["CustomerRow"]["properties"].keys() == GOOD.keys()
     assert operation["operationId"] == "predict"
     answers = {
-        status: answer["content"]["application/json"]["schema"] for status, answer in operation["responses"].items()
+        status: answer["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        for status, answer in operation["responses"].items()
     }
     assert answers == {
-        "200": {"$ref": "#/components/schemas/PredictAnswer"},
-        "413": {"$ref": "#/components/schemas/ErrorAnswer"},
-        "422": {"$ref": "#/components/schemas/RefusedAnswer"},
-        "503": {"$ref": "#/components/schemas/ErrorAnswer"},
+        "200": "PredictAnswer",
+        **dict.fromkeys(("400", "403", "408", "413", "415", "429", "431", "500", "503"), "ErrorAnswer"),
+        "422": "RefusedAnswer",
     }
 
 

@@ -10,6 +10,9 @@ from vehins.cli.command import Call, ModelName, RegistryUrl, command
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes a free one.")]
+AllowAnonymous = Annotated[
+    bool | None, typer.Option("--allow-anonymous", help="Answer others than this machine without an API key.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -18,14 +21,26 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
-    call: Call, host: Host = None, port: Port = None, registry: RegistryUrl = None, model_name: ModelName = None
+    call: Call,
+    host: Host = None,
+    port: Port = None,
+    allow_anonymous: AllowAnonymous = None,
+    registry: RegistryUrl = None,
+    model_name: ModelName = None,
 ) -> None:
-    """Load the version in production, verify it, and answer POST /v1/predict."""
+    """Load the version in production, verify it, and answer POST /v1/predict.
+
+    Beyond this machine a client needs an API key: `VEHINS_API_KEYS=$(openssl rand -hex 32)`.
+    """
     from vehins.serving.server import run
 
-    settings = call.settings(serve__host=host, serve__port=port, registry=registry, model_name=model_name)
-    if settings.serve.host not in {"127.0.0.1", "::1", "localhost"}:
-        call.terminal.say("Note: whoever reaches this address can ask for predictions; there is no access control yet.")
+    settings = call.settings(
+        serve__host=host,
+        serve__port=port,
+        serve__allow_anonymous=allow_anonymous,
+        registry=registry,
+        model_name=model_name,
+    )
     run(
         settings,
         lambda url: call.terminal.say(f"Serving {settings.model_name} ({settings.alias}) on {url}, try {url}/docs"),

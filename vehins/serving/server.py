@@ -7,9 +7,10 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from vehins.serving import listener
+from vehins.serving import connections, listener
 from vehins.serving.app import create_app
 from vehins.serving.holder import Holder
+from vehins.serving.keys import keys_for
 from vehins.serving.predictor import load
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from uvicorn import Server
 
     from vehins.settings import Settings
+    from vehins.settings.sections import ServeSettings
 
 _SHUTDOWN_SECONDS = 10
 
@@ -34,10 +36,12 @@ def run(settings: Settings, on_ready: Callable[[str], None]) -> None:
         UnreachableError: the registry does not answer, has no such version, or the port is in use.
         ConfigurationError: the host or the port cannot be.
         DataError: the bundle is damaged, or fails its golden rows.
+        CredentialsError: others than this machine could ask, and there is no API key.
     """
+    keys = keys_for(settings)
     holder = Holder(settings.serve.max_rows)
     holder.put(load(settings))
-    app = create_app(holder, settings.serve)
+    app = create_app(holder, settings.serve, keys=keys)
     found = listener.listen(settings.serve.host, settings.serve.port)
     faults: list[Exception] = []
 
@@ -49,7 +53,7 @@ def run(settings: Settings, on_ready: Callable[[str], None]) -> None:
             server.should_exit = True
 
     try:
-        server = _server(app, announce)
+        server = _server(app, settings.serve, announce)
         with _stopped_by_signals(server):
             server.run(sockets=[found])
     finally:
@@ -58,7 +62,7 @@ def run(settings: Settings, on_ready: Callable[[str], None]) -> None:
         raise faults[0]
 
 
-def _server(app: FastAPI, announce: Callable[[], None]) -> Server:
+def _server(app: FastAPI, settings: ServeSettings, announce: Callable[[], None]) -> Server:
     import uvicorn
 
     class Announcing(uvicorn.Server):
@@ -73,7 +77,10 @@ def _server(app: FastAPI, announce: Callable[[], None]) -> Server:
             server_header=False,
             log_config=None,  # logs are for the caller to set up; a stack still finds its way to stderr
             lifespan="off",
+            http=connections.protocol(settings),
             ws="none",
+            proxy_headers=False,  # uvicorn's own would believe whatever this machine says; `trusted_proxies` is asked
+            timeout_keep_alive=connections.KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
     )
