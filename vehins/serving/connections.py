@@ -51,6 +51,16 @@ TOO_MUCH_HEAD = Prepared(
     ),
 )
 
+NO_UPGRADE = Prepared(
+    400,
+    Fault(
+        headline="A change of protocol is not offered",
+        detail="The request has a body, and asks to go on with another protocol than HTTP/1.1 (`Upgrade`).",
+        hint="Ask without: Java's client does after `.version(HttpClient.Version.HTTP_1_1)`.",
+    ),
+)
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+
 
 class Part(Enum):
     """Which part of a request comes next on a connection."""
@@ -129,16 +139,22 @@ class Connection(Plain):
         """A head is complete: the application is asked.
 
         Raises:
-            Refused: it is too large, or too many wait before it.
+            Refused: it is too large, too many wait before it, or it asks for another protocol.
         """
         if len(self.headers) > _HEADERS or len(self.url) > _URL_BYTES:
             self._answer = TOO_MUCH_HEAD
             raise Refused
         if len(self.pipeline) >= _PIPELINED:
             raise Refused
+        upgrades = self.parser.should_upgrade()
+        if upgrades and any(name in _BODY_HEADERS for name, _ in self.headers):
+            self._answer = NO_UPGRADE  # the parser would take its body for another protocol
+            raise Refused
         self._part = Part.BODY
         super().on_headers_complete()
         self.headers = _TRAILERS
+        if upgrades:
+            self.cycle.keep_alive = False  # nor does it read on
 
     def on_message_complete(self) -> None:
         """A request is complete."""
@@ -148,10 +164,10 @@ class Connection(Plain):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request; what is being answered is answered first."""
         del msg
-        if self.pipeline or (self._part is Part.BODY and self.cycle.response_started):
-            self.transport.close()
-        elif self._part is not Part.BODY and self._is_answering():
+        if self._part is not Part.BODY and self._is_answering():
             self.cycle.keep_alive = False
+        elif self._part is Part.BODY and (self.pipeline or self.cycle.response_started):
+            self.transport.close()
         else:
             self._end(self._answer)
 
