@@ -67,15 +67,15 @@ def origins(text: str | None) -> list[str]:
     Raises:
         SettingsError: one of them is none.
     """
-    found = [origin.rstrip("/") for origin in listed(text)]
+    found = listed(text)
     for origin in found:
-        if not _is_origin(origin):
+        if not _is_origin(origin.removesuffix("/")):
             raise SettingsError(
                 f"`{origin}` is not an origin",
                 detail="Setting `serve.cors_origins` names each by scheme and host, with a port where it has one.",
                 hint="Write `https://crm.example.com`; several are separated by commas.",
             )
-    return found
+    return [origin.removesuffix("/") for origin in found]
 
 
 def is_foreign(method: str, headers: Mapping[bytes, bytes], allowed: frozenset[bytes]) -> bool:

@@ -32,8 +32,8 @@ class Keys:
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
         for number, key in enumerate(keys, 1):
-            remember(key)  # each by itself, as the list of them all is not what a message would quote
             _check(key, number)
+            remember(key)  # each by itself: the list of them all is not what a message would quote
         if len(set(keys)) < len(keys):
             hint = "Leave each in the list once; a key that is being replaced stands beside its successor."
             raise SettingsError("An API key is repeated", detail=f"`api_keys` has {len(keys)} keys.", hint=hint)
