@@ -20,7 +20,7 @@ _HOST = r"(?:\[[^\]\s]*\]|[^\s/@:?#,\[\]]+)(?::\d{1,5})?"
 _NO_LOGIN = rf"(?!{_HOST}(?:,{_HOST})*(?:/[^\s@?#]*)?(?:[?#]|\s|$))"
 # Where the text is one address from end to end, a blank is no end of it: `user:000 @host` has a password.
 _NO_LOGIN_OF_ONE = rf"(?!{_HOST}(?:,{_HOST})*(?:/[^@?#]*)?(?:[?#]|$))"
-_NAMES = r"(?:passw(?:or)?d|auth_?mechanism_?properties|pwd|secret|token|signature|sig|access_?key|api_?key)"
+_NAMES = r"(?:passw(?:or)?d|auth_?mechanism_?properties|pwd|secret|token|signature|sig|access_?key|api_?keys?)"
 _KEY = rf"[\w-]*{_NAMES}"
 _LOGIN = re.compile(rf"{_SCHEME}{_NO_LOGIN}(?P<user>[^/@:\s]*):\S*@", re.I)
 _LOGIN_OF_ONE = re.compile(rf"^{_SCHEME}{_NO_LOGIN_OF_ONE}(?P<user>[^/@:]*):.*@", re.I | re.S)

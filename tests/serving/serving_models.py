@@ -10,9 +10,11 @@ import httpx
 from vehins import pipeline, settings
 from vehins.serving.app import create_app
 from vehins.serving.holder import Holder
+from vehins.serving.keys import Keys
 from vehins.settings.sections import ServeSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from fastapi import FastAPI
@@ -65,6 +67,13 @@ def app_of(predictor: Predictor | None, max_rows: int) -> FastAPI:
     app = create_app(holder, ServeSettings(max_rows=max_rows))
     app.state.holder = holder
     return app
+
+
+def guarded(predictor: Predictor, keys: Sequence[str] = (), **serve: Any) -> FastAPI:
+    """The application with a model, some keys and some settings of the service."""
+    holder = Holder(1_000)
+    holder.put(predictor)
+    return create_app(holder, ServeSettings(**serve), keys=Keys(keys))
 
 
 def ask(app: FastAPI, method: str, path: str, **more: Any) -> httpx.Response:

@@ -14,6 +14,7 @@ from serving_models import GOOD, app_of, ask
 
 from vehins.data.demo import batches
 from vehins.serving.predictor import Predictor
+from vehins.serving.refusals import shown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,10 +36,17 @@ def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
     return body["error"] | {"rows": body.get("rows")}
 
 
-def refused(app: FastAPI, *rows: object) -> list[tuple[int, str | None, str]]:
+def refused(app: FastAPI, *rows: Any) -> list[tuple[int, str | None, str]]:
     """The faults that are found in some rows."""
     found = error_of(ask(app, "POST", "/v1/predict", json={"rows": list(rows)}), 422)["rows"]
-    assert all(list(cell) == ["row", "column", "rule"] for cell in found)
+    assert all(list(cell) == ["row", "column", "value", "rule"] for cell in found)
+    for cell in found:  # a value stands in its rule and by itself, or in neither; a whole row is never repeated
+        cell_value = cell.pop("value")
+        if cell["column"] is None:
+            assert cell_value is None
+        elif cell["column"] in rows[cell["row"]]:
+            value = rows[cell["row"]][cell["column"]]
+            assert cell_value == shown(value)
     return [tuple(cell.values()) for cell in found]
 
 
@@ -215,7 +223,9 @@ def test_a_row_that_is_none_is_named(app: FastAPI) -> None:
 def test_numbers_that_are_not_finite(app: FastAPI, text: str, rule: str) -> None:
     body = json.dumps({"rows": [GOOD]}).replace("40454.0", text)
     found = error_of(ask(app, "POST", "/v1/predict", content=body), 422)
-    assert found["rows"] == [{"row": 0, "column": "Annual_Premium", "rule": f"must be a number of at least 0, {rule}"}]
+    rule = f"must be a number of at least 0, {rule}"
+    value = rule.rpartition(" ")[2]
+    assert found["rows"] == [{"row": 0, "column": "Annual_Premium", "value": value, "rule": rule}]
 
 
 def test_the_first_twenty_faults_are_named(app: FastAPI) -> None:

@@ -35,8 +35,9 @@ print("stopped", flush=True)
 """
 
 
-def on_port(settings: Settings, port: int, host: str = "127.0.0.1") -> Settings:
-    return settings.model_copy(update={"serve": settings.serve.model_copy(update={"host": host, "port": port})})
+def on_port(settings: Settings, port: int, host: str = "127.0.0.1", **more: Any) -> Settings:
+    serve = settings.serve.model_copy(update={"host": host, "port": port, **more})
+    return settings.model_copy(update={"serve": serve})
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -158,7 +159,7 @@ def test_a_port_in_use(served: Settings) -> None:
 @pytest.mark.parametrize("host", ["not a host", "x" * 70, "192.0.2.1"])
 def test_a_host_that_is_not_here(served: Settings, host: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        server.run(on_port(served, 0, host), never)
+        server.run(on_port(served, 0, host, allow_anonymous=True), never)
     assert host in caught.value.headline
     assert "`--host 127.0.0.1`" in caught.value.hint
 

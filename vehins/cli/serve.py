@@ -12,6 +12,9 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on."
 Port = Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes a free one.")]
 Version = Annotated[int | None, typer.Option("--version", help="Serve this version, wherever the alias points.")]
 Workers = Annotated[int | None, typer.Option("--workers", help="Processes that serve.")]
+AllowAnonymous = Annotated[
+    bool | None, typer.Option("--allow-anonymous", help="Answer others than this machine without an API key.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,10 +28,14 @@ def serve(
     port: Port = None,
     version: Version = None,
     workers: Workers = None,
+    allow_anonymous: AllowAnonymous = None,
     registry: RegistryUrl = None,
     model_name: ModelName = None,
 ) -> None:
-    """Answer POST /v1/predict with the version in production, and change to the next one when it is promoted."""
+    """Answer POST /v1/predict with the version in production, and change to the next one when it is promoted.
+
+    Beyond this machine a client needs an API key: `VEHINS_API_KEYS=$(openssl rand -hex 32)`.
+    """
     from vehins.serving.server import run
 
     settings = call.settings(
@@ -36,11 +43,10 @@ def serve(
         serve__port=port,
         serve__version=version,
         serve__workers=workers,
+        serve__allow_anonymous=allow_anonymous,
         registry=registry,
         model_name=model_name,
     )
-    if settings.serve.host not in {"127.0.0.1", "::1", "localhost"}:
-        call.terminal.say("Note: whoever reaches this address can ask for predictions; there is no access control yet.")
     chosen = settings.alias if settings.serve.version is None else f"version {settings.serve.version}"
     count = f" with {settings.serve.workers} workers" if settings.serve.workers > 1 else ""
     run(

@@ -141,6 +141,7 @@ class BadCell(Answer):
 
     row: int = Field(description="Index of the row in the request, from 0.")
     column: str | None = Field(description="Name of the column; null when the row itself is at fault.")
+    value: str | None = Field(description="The value as it was sent, cut short; null when there is none.")
     rule: str = Field(description="The rule that it breaks.")
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vehins import __version__
-from vehins.serving import failures, openapi, predict, probes
+from vehins.serving import failures, openapi, predict, probes, reference
+from vehins.serving.access import Access
 from vehins.serving.ending import Ending
+from vehins.serving.headers import SecurityHeaders, cross_origin
+from vehins.serving.keys import Keys
+from vehins.serving.limits import Limits
 from vehins.serving.page import routes as page
 
 if TYPE_CHECKING:
@@ -19,16 +23,22 @@ if TYPE_CHECKING:
     from vehins.settings.sections import ServeSettings
 
 
-def create_app(holder: Holder, settings: ServeSettings, observers: Sequence[Observer] = ()) -> FastAPI:
-    """Make the application. ``holder.put(...)`` replaces its model between two requests."""
+def create_app(
+    holder: Holder, settings: ServeSettings, observers: Sequence[Observer] = (), keys: Keys | None = None
+) -> FastAPI:
+    """Make the application. ``holder.put(...)`` replaces its model between two requests.
+
+    Raises:
+        SettingsError: the origins or the proxies of the settings cannot be.
+    """
     from fastapi import FastAPI
 
     app = FastAPI(
         title="vehins",
         version=__version__,
         description="Which customers would take the offer, by a model that has earned its place.",
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
     )
@@ -36,6 +46,16 @@ def create_app(holder: Holder, settings: ServeSettings, observers: Sequence[Obse
     probes.install(app, holder)
     predict.install(app, holder, observers)
     page.install(app, holder, settings, observers)
-    openapi.install(app, holder)
+    openapi.install(app, holder, has_keys=bool(keys))
+    reference.install(app)
     app.add_middleware(Ending, holder=holder)
+    _add_layers(app, settings, keys or Keys())
     return app
+
+
+def _add_layers(app: FastAPI, settings: ServeSettings, keys: Keys) -> None:
+    """Put the layers around the application; the last one here is the first that a request meets."""
+    app.add_middleware(Access, keys=keys, settings=settings)
+    app.add_middleware(Limits, settings=settings)
+    app.add_middleware(cross_origin, settings=settings)
+    app.add_middleware(SecurityHeaders)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import FastAPI, Request, Response
+    from starlette.types import Send
 
     from vehins.serving.holder import Holder, Ready
 
@@ -20,6 +21,11 @@ NOT_READY = Fault(
     headline="No model is loaded",
     detail="The service runs, and has no model that answers.",
     hint="Try again in a moment; whoever runs the service can look at `vehins models list`.",
+)
+_BUG = Fault(
+    headline="The service failed on this request",
+    detail="It is a fault of the service, not of the request.",
+    hint="Tell whoever runs the service: its log has the reason.",
 )
 
 
@@ -31,6 +37,10 @@ class RefusalError(Exception):
         self.status = status
         self.answer = answer
         self.headers = headers
+
+    def prepared(self) -> Prepared:
+        """The same answer, for what stands in front of the framework."""
+        return Prepared(self.status, self.answer.error, *(self.headers or {}).items())
 
 
 def not_ready(why: str) -> RefusalError:
@@ -69,6 +79,43 @@ def too_large(max_bytes: int, max_rows: int) -> RefusalError:
     )
     # What is left of the body will not be read.
     return RefusalError(413, ErrorAnswer(error=fault), {"Connection": "close"})
+
+
+def body_too_large(max_bytes: int) -> RefusalError:
+    """The body is larger than any that the service takes (413)."""
+    fault = Fault(
+        headline="The request is too large",
+        detail=f"At most {max_bytes:,} bytes are taken.",
+        hint="Send the rows in several requests; whoever runs the service can raise `serve.max_body_bytes`.",
+    )
+    return RefusalError(413, ErrorAnswer(error=fault), {"Connection": "close"})
+
+
+class Prepared:
+    """An answer that is an error, written out once, for what stands in front of the framework; ``body`` is its JSON."""
+
+    def __init__(self, status: int, fault: Fault, *headers: tuple[str, str]) -> None:
+        self._status = status
+        self.body = ErrorAnswer(error=fault).model_dump_json().encode()
+        own = (("content-type", "application/json"), ("content-length", str(len(self.body))), *headers)
+        self._headers = [(name.lower().encode(), value.encode()) for name, value in own]
+
+    async def __call__(self, send: Send, *more: tuple[bytes, bytes]) -> None:
+        """Answer, with some headers more."""
+        headers = [*self._headers, *more]
+        await send({"type": "http.response.start", "status": self._status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+    def wire(self) -> bytes:
+        """The whole answer as it goes out on a connection that ends with it."""
+        line = f"HTTP/1.1 {self._status} {HTTPStatus(self._status).phrase}".encode()
+        fields = [b": ".join(field) for field in (*self._headers, (b"connection", b"close"))]
+        return b"\r\n".join([line, *fields, b"", self.body])
+
+
+def bug_answer() -> ErrorAnswer:
+    """What is said of a fault of the service; the reason is for its own log (500)."""
+    return ErrorAnswer(error=_BUG)
 
 
 def install(app: FastAPI) -> None:
@@ -122,9 +169,4 @@ async def _gone(_: Request, __: Exception) -> Response:
 
 async def _bug(_: Request, __: Exception) -> Response:
     """A fault of the service; the server writes the stack to its own log."""
-    fault = Fault(
-        headline="The service failed on this request",
-        detail="It is a fault of the service, not of the request.",
-        hint="Tell whoever runs the service: its log has the reason.",
-    )
-    return _json(500, ErrorAnswer(error=fault))
+    return _json(500, bug_answer())

@@ -17,8 +17,10 @@ from vehins.errors import (
     StorageError,
     UnreachableError,
 )
+from vehins.serving import connections
 from vehins.serving.app import create_app
 from vehins.serving.holder import Holder
+from vehins.serving.keys import keys_for
 from vehins.serving.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Process:
         self._serve = settings.serve
         self.holder = Holder(settings.serve.max_rows)
         self._watcher = Watcher(settings, self.holder, observers)
-        self._server = _server(create_app(self.holder, settings.serve, observers), settings.serve, self)
+        app = create_app(self.holder, settings.serve, observers, keys=keys_for(settings))
+        self._server = _server(app, settings.serve, self)
         self._fault: Exception | None = None
         self._close_at = math.inf
         self._is_over = self._is_settled = False
@@ -179,7 +182,10 @@ def _server(app: FastAPI, settings: ServeSettings, process: Process) -> Server:
             server_header=False,
             log_config=None,  # logs are for the caller to set up; a stack still finds its way to stderr
             lifespan="off",
+            http=connections.protocol(settings),
             ws="none",
+            proxy_headers=False,  # uvicorn's own would believe whatever this machine says; `trusted_proxies` is asked
+            timeout_keep_alive=connections.KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
     )

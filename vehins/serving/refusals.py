@@ -69,7 +69,9 @@ def _body_fault(found: Any, max_rows: int) -> tuple[str, str, str] | None:
 
 def _row_faults(number: int, row: Any, request: type[PredictRequest], schema: TableSchema) -> list[BadCell]:
     if isinstance(row, dict) and len(row) > len(schema.features) + _STRANGERS:
-        return [BadCell(row=number, column=None, rule=f"has {len(row):,} columns, far more than this model")]
+        return [
+            BadCell(row=number, column=None, value=None, rule=f"has {len(row):,} columns, far more than this model")
+        ]
     try:
         request.model_validate_json(to_json({"rows": [row]}))
     except ValidationError as error:
@@ -81,9 +83,10 @@ def _bad_cell(number: int, row: Any, item: Any, schema: TableSchema) -> BadCell:
     where = item["loc"][2:]  # after ("rows", 0)
     if not where:
         rule = f"must be a JSON object of columns and their values, not {shown(row)}"
-        return BadCell(row=number, column=None, rule=rule)
+        return BadCell(row=number, column=None, value=None, rule=rule)
     name = str(where[0])
-    return BadCell(row=number, column=_short(name), rule=_rule(item["type"], name, row, schema))
+    value = shown(row[name]) if name in row else None
+    return BadCell(row=number, column=_short(name), value=value, rule=_rule(item["type"], name, row, schema))
 
 
 def _rule(kind: str, name: str, row: dict[str, Any], schema: TableSchema) -> str:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vehins.serving import listener, workers
+from vehins.serving.keys import keys_for
 from vehins.serving.process import Process
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def run(settings: Settings, on_ready: Callable[[str], None]) -> None:
         UnreachableError: the port is in use, or there is no version of the number that was asked for.
         ConfigurationError: the host, the port or the registry cannot be, or nobody is logged in to it.
         DataError: the bundle is damaged, or fails its golden rows, and no copy of another can stand in.
+        CredentialsError: others than this machine could ask, and there is no API key.
     """
+    keys_for(settings)  # before anything listens
     found = listener.listen(settings.serve.host, settings.serve.port)
     url = listener.url(found)
     try:

@@ -222,7 +222,9 @@ class ServeSettings(Section):
     )
     drain_seconds: float = Field(10.0, gt=0, le=600, description="Seconds that requests under way have at the end.")
     allow_anonymous: bool = Field(False, description="Whether to answer others than this machine without an API key.")
-    rate_limit: float = Field(0.0, ge=0, description="Requests per second and client, at most; 0 sets no limit.")
+    rate_limit: float = Field(
+        0.0, ge=0, description="Requests per second and client in one process, at most; 0 sets no limit."
+    )
     max_concurrent: int = Field(256, ge=1, description="Requests under way in one process, at most.")
     max_rows: int = Field(10_000, ge=1, description="Rows per request, at most.")
     max_body_bytes: int = Field(8 * 2**20, ge=1024, description="Size of a request, at most.")
@@ -262,7 +264,9 @@ class Settings(BaseModel):
     model_name: str = Field("vehicle-insurance", description="Name of the model in the registry.")
     alias: str = Field("production", description="Alias that a promoted version gets and that `serve` loads.")
     api_keys: SecretStr | None = Field(
-        None, description="API keys of the service's clients, separated by commas; better kept in the environment."
+        None,
+        description="API keys of the service's clients, separated by commas, each of 16 characters or more; "
+        "better kept in the environment.",
     )
     prediction_log: Path | None = Field(
         None, description="Folder in which `serve` keeps rows and scores; by default none."

@@ -1,0 +1,228 @@
+"""Connections with bounds: how long and how large a request may be before the application hears of it.
+
+uvicorn itself waits for ever for the end of a request's head, takes any number of headers and trailers, and answers
+what is no HTTP with a plain text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from vehins.serving.answers import Fault
+from vehins.serving.failures import Prepared
+from vehins.serving.limits import BUSY, SLOW
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Plain
+
+    from vehins.settings.sections import ServeSettings
+else:
+    Plain = object
+
+KEEP_ALIVE_SECONDS = 75
+"""More than the 60 s after which AWS's load balancers drop an idle connection: they must never ask on a closed one."""
+_HEAD_SECONDS = 10.0
+_HEAD_BYTES = 64 * 1024
+_HEADERS = 100
+_URL_BYTES = 8 * 1024
+_PIPELINED = 100  # requests that may wait for the one before
+_FRAMING = 2  # bytes of a body in chunks, for each byte in them
+_MOST_CONNECTIONS = 8192
+_KEPT_FILES = 128  # for the model, the log and the registry
+INVALID = Prepared(
+    400,
+    Fault(
+        headline="The request is not valid HTTP",
+        detail="Its head or the framing of its body cannot be read.",
+        hint="Send HTTP/1.1; where the service is reached by https, ask it by https.",
+    ),
+)
+TOO_MUCH_HEAD = Prepared(
+    431,
+    Fault(
+        headline="The head of the request is too large",
+        detail=f"At most {_HEADERS} headers, {_HEAD_BYTES // 1024} KiB in all, and an address of {_URL_BYTES:,} bytes.",
+        hint="Send fewer headers; the rows belong into the body.",
+    ),
+)
+
+NO_UPGRADE = Prepared(
+    400,
+    Fault(
+        headline="A change of protocol is not offered",
+        detail="The request has a body, and asks to go on with another protocol than HTTP/1.1 (`Upgrade`).",
+        hint="Ask without: Java's client does after `.version(HttpClient.Version.HTTP_1_1)`.",
+    ),
+)
+_BODY_HEADERS = frozenset({b"content-length", b"transfer-encoding"})
+
+
+class Part(Enum):
+    """Which part of a request comes next on a connection."""
+
+    NONE = 0
+    HEAD = 1
+    BODY = 2
+
+
+class _Trailers(list[tuple[bytes, bytes]]):
+    """Takes the headers that come after a body, and keeps none."""
+
+    def append(self, _: tuple[bytes, bytes]) -> None:
+        return
+
+
+_TRAILERS = _Trailers()
+
+
+class Refused(Exception):  # noqa: N818 - the parser turns it into an error of its own
+    """Ends the parsing of what is too much."""
+
+
+class Connection(Plain):
+    """A connection of the server; the class attributes are its bounds."""
+
+    head_seconds: float = _HEAD_SECONDS
+    body_bytes: int = 0
+    most: int = _MOST_CONNECTIONS
+
+    _part = Part.NONE
+    _is_new = False  # whether the head began in the bytes that came last
+    _bytes = 0  # of this request, but those that it began in
+    _deadline: TimerHandle | None = None
+    _answer = INVALID
+
+    def connection_made(self, transport: Any) -> None:
+        """Take a connection, unless there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            self._end(BUSY)
+        else:
+            self._set_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._drop_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take some bytes of one request, or of several."""
+        super().data_received(data)
+        if self._part is Part.NONE and self._is_answering():
+            self._drop_deadline()
+        elif not self.transport.is_closing():
+            self._count(len(data))
+
+    def _count(self, received: int) -> None:
+        if self._deadline is None:
+            self._set_deadline()
+        if self._is_new:
+            self._is_new = False
+            return
+        self._bytes += received
+        if self._part is Part.HEAD and self._bytes > _HEAD_BYTES:
+            self._end(TOO_MUCH_HEAD)
+        elif self._part is Part.BODY and self._bytes > self.body_bytes:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._part, self._is_new, self._bytes = Part.HEAD, True, 0
+
+    def on_headers_complete(self) -> None:
+        """A head is complete: the application is asked.
+
+        Raises:
+            Refused: it is too large, too many wait before it, or it asks for another protocol.
+        """
+        if len(self.headers) > _HEADERS or len(self.url) > _URL_BYTES:
+            self._answer = TOO_MUCH_HEAD
+            raise Refused
+        if len(self.pipeline) >= _PIPELINED:
+            raise Refused
+        upgrades = self.parser.should_upgrade()
+        if upgrades and any(name in _BODY_HEADERS for name, _ in self.headers):
+            self._answer = NO_UPGRADE  # the parser would take its body for another protocol
+            raise Refused
+        self._part = Part.BODY
+        super().on_headers_complete()
+        self.headers = _TRAILERS
+        if upgrades:
+            self.cycle.keep_alive = False  # nor does it read on
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        self._part = Part.NONE
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request; what is being answered is answered first."""
+        del msg
+        if self._part is not Part.BODY and self._is_answering():
+            self.cycle.keep_alive = False
+        elif self._part is Part.BODY and (self.pipeline or self.cycle.response_started):
+            self.transport.close()
+        else:
+            self._end(self._answer)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; who does not read the last answer is given up in the end."""
+        super().timeout_keep_alive_handler()
+        if self.transport.get_write_buffer_size():
+            self.loop.call_later(self.head_seconds, self.transport.abort)
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _set_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self.head_seconds, self._late)
+
+    def _drop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        self._deadline = None
+        if self.transport.is_closing():
+            return
+        if self._is_answering():  # the layers of the application look after the time of this one
+            self._set_deadline()
+        elif self._part is Part.HEAD:
+            self._end(SLOW)
+        else:
+            self.transport.close()
+
+    def _end(self, answer: Prepared) -> None:
+        self.transport.write(answer.wire())
+        self.transport.close()
+
+
+def protocol(settings: ServeSettings) -> type[asyncio.Protocol] | str:
+    """What uvicorn's setting ``http`` takes; where there is no httptools, uvicorn's own choice."""
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:
+        return "auto"
+    bounds = {
+        "head_seconds": min(_HEAD_SECONDS, settings.request_timeout),
+        "body_bytes": _HEAD_BYTES + _FRAMING * settings.max_body_bytes,
+        "most": min(_MOST_CONNECTIONS, max(_open_files() - _KEPT_FILES, _KEPT_FILES)),
+    }
+    return type("BoundedConnection", (Connection, HttpToolsProtocol), bounds)
+
+
+def _open_files() -> int:
+    """How many files and connections the system lets this process have open."""
+    if sys.platform == "win32":
+        return _MOST_CONNECTIONS
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _MOST_CONNECTIONS * 2 if soft == resource.RLIM_INFINITY else soft
