@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import socket
@@ -61,7 +62,13 @@ def test_a_process_serves_until_it_is_told_to_stop(
                 out, err = process.communicate(timeout=20)
         finally:
             process.kill()
-    assert (process.returncode, out, err) == (0, "stopped\n", "")
+    assert (process.returncode, out) == (0, "stopped\n")
+    logged = [json.loads(line) for line in err.splitlines()]
+    assert [(line["logger"], line["path"], line["status"]) for line in logged] == [
+        ("vehins.access", "/v1/predict", 200),
+        ("vehins.access", "/v1/predict", 413),
+        ("vehins.access", "/readyz", 200),
+    ]
     with pytest.raises(httpx.ConnectError):
         httpx.get(url + "/healthz", trust_env=False)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from vehins import __version__
 from vehins.serving import failures, openapi, predict, probes
+from vehins.serving.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +18,19 @@ if TYPE_CHECKING:
     from vehins.settings.sections import ServeSettings
 
 
-def create_app(holder: Holder, settings: ServeSettings, observers: Sequence[Observer] = ()) -> FastAPI:
-    """Make the application. ``holder.put(...)`` replaces its model between two requests."""
+def create_app(
+    holder: Holder,
+    settings: ServeSettings,
+    observers: Sequence[Observer] = (),
+    telemetry: Telemetry | None = None,
+) -> FastAPI:
+    """Make the application. ``holder.put(...)`` replaces its model between two requests.
+
+    Without ``telemetry`` it counts, and logs nothing.
+    """
     from fastapi import FastAPI
 
+    telemetry = telemetry or Telemetry()
     app = FastAPI(
         title="vehins",
         version=__version__,
@@ -32,6 +42,7 @@ def create_app(holder: Holder, settings: ServeSettings, observers: Sequence[Obse
     )
     failures.install(app)
     probes.install(app, holder)
-    predict.install(app, holder, observers)
+    predict.install(app, holder, (*telemetry.observers, *observers))
     openapi.install(app, holder)
+    telemetry.install(app, holder)  # the last layer is the outermost
     return app

@@ -11,6 +11,7 @@ from vehins.serving import listener
 from vehins.serving.app import create_app
 from vehins.serving.holder import Holder
 from vehins.serving.predictor import load
+from vehins.serving.telemetry.telemetry import opened
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +38,11 @@ def run(settings: Settings, on_ready: Callable[[str], None]) -> None:
     """
     holder = Holder(settings.serve.max_rows)
     holder.put(load(settings))
-    app = create_app(holder, settings.serve)
+    with opened(settings) as telemetry:
+        _serve(settings, create_app(holder, settings.serve, telemetry=telemetry), on_ready)
+
+
+def _serve(settings: Settings, app: FastAPI, on_ready: Callable[[str], None]) -> None:
     found = listener.listen(settings.serve.host, settings.serve.port)
     faults: list[Exception] = []
 
