@@ -71,7 +71,7 @@ class Metrics:
         """Have the series that are known beforehand from the start: a rate needs a zero to rise from."""
         for result in ("ok", "failed"):
             self._swaps.labels(result)
-        for reason in ("queue", "disk"):
+        for reason in ("queue", "disk", "fault"):
             self._dropped_rows.labels(reason)
 
     def requested(self, route: str, method: str, status: int, seconds: float) -> None:
@@ -125,7 +125,7 @@ class Metrics:
         self._kept.inc(rows)
 
     def rows_dropped(self, rows: int, reason: str) -> None:
-        """Some rows never will: ``queue`` was full, or the ``disk`` was."""
+        """Some rows never will: the ``queue`` was full, the ``disk`` took none, or it is a ``fault`` of ours."""
         self._dropped_rows.labels(reason).inc(rows)
 
     def line_dropped(self) -> None:

@@ -9,6 +9,7 @@ from vehins.serving.telemetry.exchange import current
 from vehins.serving.telemetry.layer import TelemetryLayer
 from vehins.serving.telemetry.logs import json_logs
 from vehins.serving.telemetry.metrics import Metrics
+from vehins.serving.telemetry.predictions import PredictionLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,9 +80,15 @@ def opened(settings: Settings) -> Iterator[Telemetry]:
     """Everything that the settings ask for, for one process that serves; written out and closed at the end.
 
     What is still to be written then has ``serve.drain_seconds``.
+
+    Raises:
+        StorageError: the folder of the prediction log cannot be written to.
     """
     with ExitStack() as stack:
         metrics = Metrics()
         writer = stack.enter_context(json_logs(metrics, settings.serve.drain_seconds))
-        observers: list[Observer] = []
-        yield Telemetry(metrics, writer.write if settings.serve.access_log else None, observers)
+        kept = []
+        if settings.prediction_log is not None:
+            kept.append(PredictionLog(settings.prediction_log, metrics))
+            stack.callback(kept[0].close, settings.serve.drain_seconds)
+        yield Telemetry(metrics, writer.write if settings.serve.access_log else None, kept)
