@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vehins.serving import listener
 from vehins.serving.app import create_app
 from vehins.serving.holder import Holder
+from vehins.serving.notify import notify
 from vehins.serving.predictor import load
 from vehins.serving.telemetry.telemetry import opened
 
@@ -49,6 +50,7 @@ def _serve(settings: Settings, app: FastAPI, on_ready: Callable[[str], None]) ->
     def announce() -> None:
         try:
             on_ready(listener.url(found))
+            notify("READY=1")
         except Exception as error:  # the loop would not close with a listener open: shut down well, then raise
             faults.append(error)
             server.should_exit = True
@@ -58,6 +60,7 @@ def _serve(settings: Settings, app: FastAPI, on_ready: Callable[[str], None]) ->
         with _stopped_by_signals(server):
             server.run(sockets=[found])
     finally:
+        notify("STOPPING=1")
         listener.close(found)
     if faults:
         raise faults[0]
