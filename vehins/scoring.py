@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from vehins.artifacts.files import flush_file, flush_folder
 from vehins.data import checks, conform
 from vehins.data.sinks import Sink, WriteOptions, open_sink
-from vehins.data.sources import ReadOptions, Source, open_source
-from vehins.data.staging import Staging, scratch
-from vehins.errors import AnomaliesError, SettingsError, SourceFormatError, VehinsError, storage_error
+from vehins.data.sources import ReadOptions, open_source
+from vehins.data.staging import Staging, scratch, stage
+from vehins.errors import AnomaliesError, SettingsError, VehinsError, storage_error
 from vehins.masking import masked_address
 from vehins.model import reasons
 from vehins.serving import predictor as serving
@@ -87,7 +87,7 @@ def score(settings: Settings, to: str, wish: Wish, progress: Callable[[str], Non
     model = serving.load(settings, wish.version)
     _check_key(model.table, sink)
     with scratch() as folder:
-        staging, missing = _stage(source, model.table, folder, progress)
+        staging, missing = stage(source, model.table, folder, progress)
         rules = checks.checks(model.table, missing)
         bad = folder / "bad"
         bad.mkdir()
@@ -168,35 +168,6 @@ def _check_key(table: TableSchema, sink: Sink) -> None:
             detail=f"Those are {', '.join(COLUMNS)} and reason_1, reason_2, ...",
             hint="Rename the column in the source and the schema, and train again.",
         )
-
-
-def _stage(
-    source: Source, table: TableSchema, folder: Path, progress: Callable[[str], None]
-) -> tuple[Staging, list[str]]:
-    """Set down the typed rows; return them and the columns that they lack. The target is not looked at."""
-    staging, missing = Staging(folder), list[str]()
-    for batch in source.batches(table):
-        untargeted = batch.drop(table.target, conform.UNREAD + table.target, strict=False)
-        if staging.rows == 0:
-            missing = _missing(table, untargeted.columns, source.label)
-        typed = conform.conform(untargeted, table, staging.rows)
-        staging.add(typed.rows, typed.unparsed)
-        progress(f"{staging.rows:,} rows read")
-    if staging.rows == 0:
-        raise SourceFormatError(f"{source.label} has no rows", hint="Name another source: `vehins predict SOURCE`.")
-    return staging, missing
-
-
-def _missing(table: TableSchema, columns: list[str], label: str) -> list[str]:
-    missing = [name for name in table.kept if name not in columns]
-    needed = [name for name in missing if name != table.target and not table.columns[name].nullable]
-    if needed:
-        raise SourceFormatError(
-            f"{label} lacks {len(needed)} columns that the model needs",
-            detail=f"{', '.join(f'`{name}`' for name in needed)}.",
-            hint="Add them to the source, or rename what it calls otherwise.",
-        )
-    return missing
 
 
 def _set_aside(staging: Staging, table: TableSchema, rules: list[checks.Check], folder: Path) -> pl.Series:

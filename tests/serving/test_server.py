@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -64,7 +65,13 @@ def test_a_process_serves_until_it_is_told_to_stop(
         finally:
             process.kill()
     assert (process.returncode, out) == (0, "stopped\n")
-    assert re.fullmatch(r"[-0-9]+ [:,0-9]+ INFO Version 1 answers now \(before: none\), after [.0-9]+ s\n", err), err
+    logged = [json.loads(line) for line in err.splitlines()]
+    assert re.fullmatch(r"Version 1 answers now \(before: none\), after [.0-9]+ s", logged.pop(0)["message"])
+    assert [(line["logger"], line["path"], line["status"]) for line in logged] == [
+        ("vehins.access", "/v1/predict", 200),
+        ("vehins.access", "/v1/predict", 413),
+        ("vehins.access", "/readyz", 200),
+    ]
     with pytest.raises(httpx.ConnectError):
         httpx.get(url + "/healthz", trust_env=False)
 

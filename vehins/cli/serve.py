@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vehins.cli.command import Call, ModelName, RegistryUrl, command
+
+if TYPE_CHECKING:
+    from vehins.settings import Loaded
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes a free one.")]
@@ -14,6 +19,9 @@ Version = Annotated[int | None, typer.Option("--version", help="Serve this versi
 Workers = Annotated[int | None, typer.Option("--workers", help="Processes that serve.")]
 AllowAnonymous = Annotated[
     bool | None, typer.Option("--allow-anonymous", help="Answer others than this machine without an API key.")
+]
+PrintUnit = Annotated[
+    bool, typer.Option("--print-unit", help="Print a systemd unit for these settings on stdout, and serve nothing.")
 ]
 
 
@@ -31,6 +39,7 @@ def serve(
     allow_anonymous: AllowAnonymous = None,
     registry: RegistryUrl = None,
     model_name: ModelName = None,
+    print_unit: PrintUnit = False,
 ) -> None:
     """Answer POST /v1/predict with the version in production, and change to the next one when it is promoted.
 
@@ -38,7 +47,7 @@ def serve(
     """
     from vehins.serving.server import run
 
-    settings = call.settings(
+    loaded = call.load(
         serve__host=host,
         serve__port=port,
         serve__version=version,
@@ -47,9 +56,23 @@ def serve(
         registry=registry,
         model_name=model_name,
     )
+    if print_unit:
+        _print_unit(call, loaded)
+        return
+    settings = loaded.settings
     chosen = settings.alias if settings.serve.version is None else f"version {settings.serve.version}"
     count = f" with {settings.serve.workers} workers" if settings.serve.workers > 1 else ""
     run(
         settings,
         lambda url: call.terminal.say(f"Serving {settings.model_name} ({chosen}) on {url}{count}, try {url}/docs"),
     )
+
+
+def _print_unit(call: Call, loaded: Loaded) -> None:
+    from vehins.serving.unit import unit
+
+    called = Path(sys.argv[0])
+    is_module = called.name == "__main__.py" or not called.is_file()
+    text = unit(loaded, [sys.executable, "-m", "vehins"] if is_module else [str(called.absolute())])
+    call.terminal.out(text.rstrip("\n"))
+    call.terminal.data({"unit": text})

@@ -24,6 +24,15 @@ from vehins.cli.command import (
     take_interrupts,
 )
 
+LiveSource = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        "-s",
+        metavar="SOURCE",
+        help="Instead of a Dataset: rows of today, such as the folder of a prediction log; nothing is written.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Run, even if nothing has changed.")]
 
 
@@ -49,11 +58,20 @@ def ingest(
 def validate(
     call: Call,
     input_manifest: InputManifest = None,
+    source: LiveSource = None,
     registry: RegistryUrl = None,
     model_name: ModelName = None,
     force: Force = False,
 ) -> None:
-    """Check a Dataset against its schema, set bad rows aside, measure drift from the champion's training rows."""
+    """Check a Dataset against its schema, set bad rows aside, measure drift from the champion's training rows.
+
+    With --source, compare live rows and their scores with those that the model in production was trained on.
+    """
+    if source is not None:
+        from vehins.cli import drift
+
+        drift.show(call, input_manifest, source=source, registry=registry, model_name=model_name)
+        return
     _run(call, "validate", input_manifest, force, registry=registry, model_name=model_name)
 
 

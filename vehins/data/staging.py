@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vehins.data import conform
 from vehins.data.checks import UNPARSED
 from vehins.data.conform import ROW
-from vehins.errors import StorageError, storage_error
+from vehins.errors import SourceFormatError, StorageError, storage_error
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from vehins.data.schema import TableSchema
+    from vehins.data.sources import Source
 
 
 @contextmanager
@@ -91,6 +95,41 @@ class Staging:
             if without is not None and without.len():
                 rows = rows.filter(~pl.col(ROW).is_in(_within(without, rows).implode()))
             yield rows.drop(UNPARSED) if numbered else rows.drop(ROW, UNPARSED)
+
+
+def stage(
+    source: Source, table: TableSchema, folder: Path, progress: Callable[[str], None]
+) -> tuple[Staging, list[str]]:
+    """Set down the typed rows of a source in a folder; return them and the columns that they lack.
+
+    The target is not looked at.
+
+    Raises:
+        SourceFormatError: there are no rows, or they lack a column that cannot be null.
+    """
+    staging, missing = Staging(folder), list[str]()
+    for batch in source.batches(table):
+        untargeted = batch.drop(table.target, conform.UNREAD + table.target, strict=False)
+        if staging.rows == 0:
+            missing = _missing(table, untargeted.columns, source.label)
+        typed = conform.conform(untargeted, table, staging.rows)
+        staging.add(typed.rows, typed.unparsed)
+        progress(f"{staging.rows:,} rows read")
+    if staging.rows == 0:
+        raise SourceFormatError(f"{source.label} has no rows", hint="Name another source.")
+    return staging, missing
+
+
+def _missing(table: TableSchema, columns: list[str], label: str) -> list[str]:
+    missing = [name for name in table.kept if name not in columns]
+    needed = [name for name in missing if name != table.target and not table.columns[name].nullable]
+    if needed:
+        raise SourceFormatError(
+            f"{label} lacks {len(needed)} columns that the model needs",
+            detail=f"{', '.join(f'`{name}`' for name in needed)}.",
+            hint="Add them to the source, or rename what it calls otherwise.",
+        )
+    return missing
 
 
 def _within(numbers: pl.Series, rows: pl.DataFrame) -> pl.Series:

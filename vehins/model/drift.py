@@ -8,11 +8,12 @@ column, the sum of (actual - expected) ln(actual / expected), both shares of all
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from vehins.artifacts.drift import ColumnDrift, Drift, DriftBin
-from vehins.data.statistics import ColumnBins, Statistics
+from vehins.data.statistics import DECILES, ColumnBins, NumberBins, Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +57,18 @@ def _column(
     ]
     psi = stability_index(expected, actual)
     return ColumnDrift(column=column.column, role=role, psi=psi, chance=chance(expected, actual, columns), bins=bins)
+
+
+def score_bins(name: str, quantiles: Sequence[float], rows: int) -> NumberBins:
+    """The scores of so many rows, of which only sorted quantiles are known, as a column in ten bins."""
+    import numpy as np
+
+    scores = np.asarray(quantiles, dtype=np.float32)
+    places = np.arange(1, DECILES) * len(scores) // DECILES
+    edges = [float(edge) for edge in np.unique(scores[places]) if edge < scores[-1]]
+    below = np.searchsorted(scores, np.asarray(edges, dtype=np.float32), side="right")
+    up_to = [0, *np.rint(below * (rows / len(scores))).astype(int).tolist(), rows]
+    return NumberBins(column=name, edges=edges, counts=[high - low for low, high in pairwise(up_to)], missing=0)
 
 
 def stability_index(expected: Sequence[int], actual: Sequence[int]) -> float:

@@ -55,7 +55,7 @@ def _indices(name: str, owner: str, columns: list[ColumnDrift]) -> Figure:
     furthest = shown[0]
     text = (
         f"Population stability index of each column; {furthest.column} has moved furthest, by "
-        f"{words.decimal(furthest.psi, 3)}: {_judged(furthest)}."
+        f"{words.decimal(furthest.psi, 3)}: {judged(furthest)}."
     )
     top = max(MOVED, *(column.psi or 0.0 for column in shown)) * 1.05
     axis = Axis("Stability index (PSI)", words.axis_number, (0, top))
@@ -68,7 +68,8 @@ def _has_moved(column: ColumnDrift) -> bool:
     return (column.psi or 0.0) > (column.chance or 0.0)
 
 
-def _judged(column: ColumnDrift) -> str:
+def judged(column: ColumnDrift) -> str:
+    """How far a column has moved, in words."""
     psi = column.psi or 0.0
     if not _has_moved(column):
         return "no more than chance"
@@ -100,7 +101,7 @@ def _table(owner: str, drift: Drift) -> Details:
             column.role,
             words.decimal(column.psi),
             words.decimal(column.chance) if column.chance is not None else "-",
-            _judged(column) if column.psi is not None else column.reason or words.NOT_COMPUTED,
+            judged(column) if column.psi is not None else column.reason or words.NOT_COMPUTED,
         )
         for column in drift.columns
     ]

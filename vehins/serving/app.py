@@ -12,6 +12,7 @@ from vehins.serving.headers import SecurityHeaders, cross_origin
 from vehins.serving.keys import Keys
 from vehins.serving.limits import Limits
 from vehins.serving.page import routes as page
+from vehins.serving.telemetry.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +25,22 @@ if TYPE_CHECKING:
 
 
 def create_app(
-    holder: Holder, settings: ServeSettings, observers: Sequence[Observer] = (), keys: Keys | None = None
+    holder: Holder,
+    settings: ServeSettings,
+    observers: Sequence[Observer] = (),
+    keys: Keys | None = None,
+    telemetry: Telemetry | None = None,
 ) -> FastAPI:
     """Make the application. ``holder.put(...)`` replaces its model between two requests.
+
+    Without ``telemetry`` it counts, and logs nothing.
 
     Raises:
         SettingsError: the origins or the proxies of the settings cannot be.
     """
     from fastapi import FastAPI
 
+    telemetry = telemetry or Telemetry()
     app = FastAPI(
         title="vehins",
         version=__version__,
@@ -44,18 +52,20 @@ def create_app(
     )
     failures.install(app)
     probes.install(app, holder)
-    predict.install(app, holder, observers)
-    page.install(app, holder, settings, observers)
+    told = (*telemetry.observers, *observers)
+    predict.install(app, holder, told)
+    page.install(app, holder, settings, told)
     openapi.install(app, holder, has_keys=bool(keys))
     reference.install(app)
-    app.add_middleware(Ending, holder=holder)
-    _add_layers(app, settings, keys or Keys())
+    _add_layers(app, holder, settings, keys or Keys())
+    telemetry.install(app, holder)  # the last layer is the outermost
     return app
 
 
-def _add_layers(app: FastAPI, settings: ServeSettings, keys: Keys) -> None:
+def _add_layers(app: FastAPI, holder: Holder, settings: ServeSettings, keys: Keys) -> None:
     """Put the layers around the application; the last one here is the first that a request meets."""
     app.add_middleware(Access, keys=keys, settings=settings)
     app.add_middleware(Limits, settings=settings)
     app.add_middleware(cross_origin, settings=settings)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Ending, holder=holder)

@@ -128,7 +128,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _bug)
 
 
 def _json(status: int, answer: ErrorAnswer, headers: Mapping[str, str] | None = None) -> Response:
@@ -167,6 +166,11 @@ async def _gone(_: Request, __: Exception) -> Response:
     return _json(400, ErrorAnswer(error=Fault(headline="The request ended too early", detail="", hint=_DOCS)))
 
 
-async def _bug(_: Request, __: Exception) -> Response:
-    """A fault of the service; the server writes the stack to its own log."""
-    return _json(500, bug_answer())
+def bug(request_id: str) -> ErrorAnswer:
+    """A fault of the service (500); its log has the stack, under the id of the request."""
+    fault = Fault(
+        headline="The service failed on this request",
+        detail=f"It is a fault of the service, not of request {request_id}.",
+        hint="Tell whoever runs the service: its log has the reason, by this id.",
+    )
+    return ErrorAnswer(error=fault)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Hears of every request to predict, on the thread that answers it, and of every change of the model.
+    """Hears of every request to predict, on the thread that answers it and in its context (``contextvars``).
 
+    It hears of every change of the model as well, on the thread that watches the alias.
     It must return at once and never raise.
     """
 
@@ -31,5 +32,5 @@ class Observer(Protocol):
         ...
 
     def swapped(self, outcome: SwapOutcome) -> None:
-        """A model took over, or one that was to take over could not; called on the thread that watches the alias."""
+        """A model took over, or one that was to take over could not."""
         ...

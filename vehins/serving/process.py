@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from uvicorn import Server
 
-    from vehins.serving.observer import Observer
+    from vehins.serving.telemetry.telemetry import Telemetry
     from vehins.settings import Settings
     from vehins.settings.sections import ServeSettings
 
@@ -48,14 +48,18 @@ class Process:
     """
 
     def __init__(
-        self, settings: Settings, found: socket.socket, on_ready: Callable[[], None], on_tick: Callable[[], None]
+        self,
+        settings: Settings,
+        found: socket.socket,
+        telemetry: Telemetry,
+        on_ready: Callable[[], None],
+        on_tick: Callable[[], None],
     ) -> None:
-        observers: list[Observer] = []
         self._found, self._on_ready, self._on_tick = found, on_ready, on_tick
         self._serve = settings.serve
         self.holder = Holder(settings.serve.max_rows)
-        self._watcher = Watcher(settings, self.holder, observers)
-        app = create_app(self.holder, settings.serve, observers, keys=keys_for(settings))
+        self._watcher = Watcher(settings, self.holder, telemetry.observers)
+        app = create_app(self.holder, settings.serve, keys=keys_for(settings), telemetry=telemetry)
         self._server = _server(app, settings.serve, self)
         self._fault: Exception | None = None
         self._close_at = math.inf

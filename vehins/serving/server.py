@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from vehins.serving import listener, workers
 from vehins.serving.keys import keys_for
+from vehins.serving.notify import notify
 from vehins.serving.process import Process
+from vehins.serving.telemetry import processes
+from vehins.serving.telemetry.logs import json_logs
+from vehins.serving.telemetry.telemetry import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    import socket
+    from collections.abc import Callable
 
     from vehins.settings import Settings
 
@@ -30,36 +33,29 @@ def run(settings: Settings, on_ready: Callable[[str], None]) -> None:
     """
     keys_for(settings)  # before anything listens
     found = listener.listen(settings.serve.host, settings.serve.port)
-    url = listener.url(found)
+
+    def announce() -> None:
+        on_ready(listener.url(found))
+        notify("READY=1")
+
     try:
-        with logged():
+        with processes.shared(settings.serve.workers):
             if settings.serve.workers > 1:
-                workers.run(settings, found, lambda: on_ready(url))
+                _together(settings, found, announce)
             else:
-                _alone(Process(settings, found, lambda: on_ready(url), lambda: None))
+                _alone(settings, found, announce)
     finally:
+        notify("STOPPING=1")
         listener.close(found)
 
 
-def _alone(process: Process) -> None:
-    with process.ended_by_signals():
-        process.run()
+def _alone(settings: Settings, found: socket.socket, on_ready: Callable[[], None]) -> None:
+    with opened(settings) as telemetry:
+        process = Process(settings, found, telemetry, on_ready, lambda: None)
+        with process.ended_by_signals():
+            process.run()
 
 
-@contextmanager
-def logged() -> Iterator[None]:
-    """Let what the service has to say appear on stderr, unless the program that it runs in has logs of its own."""
-    log = logging.getLogger("vehins")
-    if log.hasHandlers():
-        yield
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO if before == logging.NOTSET else before)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before)
+def _together(settings: Settings, found: socket.socket, on_ready: Callable[[], None]) -> None:
+    with json_logs(settings.serve.drain_seconds):
+        workers.run(settings, found, on_ready)

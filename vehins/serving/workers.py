@@ -22,6 +22,8 @@ from vehins import errors
 from vehins.errors import VehinsError
 from vehins.serving import listener
 from vehins.serving.process import Process
+from vehins.serving.telemetry import processes
+from vehins.serving.telemetry.telemetry import opened
 
 if TYPE_CHECKING:
     import socket
@@ -169,6 +171,8 @@ class _Supervisor:
     def _died(self, worker: _Worker, fault: VehinsError | None) -> None:
         pid = worker.process.pid if worker.process is not None else None
         code = worker.bury()
+        if pid is not None:
+            processes.ended(pid)
         if not self._is_announced:
             raise fault or VehinsError(
                 "A worker of the service ended before it could serve",
@@ -214,25 +218,23 @@ def _how(code: int) -> str:
 
 def _work(settings: Settings, found: socket.socket, pipe: Connection, beat: Any) -> None:
     """What a worker does."""
-    from vehins.serving.server import logged
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says what it means
 
     def tick() -> None:
         beat.value = time.monotonic()
 
-    with logged():
-        try:
-            process = Process(settings, found, lambda: pipe.send("ready"), tick)
+    try:
+        with opened(settings) as telemetry:
+            process = Process(settings, found, telemetry, lambda: pipe.send("ready"), tick)
             # systemd sends it to each process of a service, so that a second one means nothing here.
             signal.signal(signal.SIGTERM, lambda *_: process.end(settings.serve.leave_seconds))
             threading.Thread(target=_obey, args=(pipe, process), daemon=True).start()
             process.run()
-        except VehinsError as error:
-            pipe.send({"kind": type(error).__name__, **error.as_dict()})
-            sys.exit(error.exit_code)
-        finally:
-            listener.close(found)
+    except VehinsError as error:
+        pipe.send({"kind": type(error).__name__, **error.as_dict()})
+        sys.exit(error.exit_code)
+    finally:
+        listener.close(found)
 
 
 def _obey(pipe: Connection, process: Process) -> None:
