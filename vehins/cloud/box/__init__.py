@@ -23,7 +23,7 @@ class BoxFile:
 
 
 def files() -> list[BoxFile]:
-    """Every file that the box needs; what holds settings, /etc/vehins/box.env and serve.env, is for the caller to write."""
+    """Every file of the box but those with settings, /etc/vehins/box.env and serve.env, which the caller writes."""
     plain = {
         "haproxy.cfg": ("/etc/haproxy/haproxy.cfg", 0o644),
         "haproxy.service.conf": ("/etc/systemd/system/haproxy.service.d/vehins.conf", 0o644),
