@@ -51,10 +51,12 @@ format: .venv/ready-dev ## mend style: sort imports, apply safe fixes, format
 bench: .venv/ready-dev ## measure this machine: pipeline stages, start-up, serving
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)
 
-lock: .venv/ready-dev ## resolve requirements.lock and requirements-dev.lock again (UPGRADE=1: newest releases)
+lock: .venv/ready-dev ## resolve the locks, requirements*.lock, again (UPGRADE=1: newest releases)
 	@$(VENV_PYTHON) -c '$(BUILD_REQUIREMENTS)' > .venv/build.in
-	$(COMPILE) --all-extras --group dev -o requirements-dev.lock
-	$(COMPILE) -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) pyproject.toml .venv/build.in --all-extras --group dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml .venv/build.in -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) --group serve -c requirements.lock --no-emit-package scipy -o requirements-serve.lock
+	$(COMPILE) .venv/build.in -c requirements.lock -o requirements-build.lock
 
 clean: ## remove .venv and every cache; the workspace .vehins stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
@@ -69,7 +71,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	requires = tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]; \
 	print(*requires, "editables", sep="\n")
 COMPILE = $(BIN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	$(if $(UPGRADE),--upgrade) pyproject.toml .venv/build.in
+	$(if $(UPGRADE),--upgrade)
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 # .venv/ready and .venv/ready-dev are stamps that only a finished set-up leaves, holding the folder that it was made in.
