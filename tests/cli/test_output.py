@@ -45,6 +45,7 @@ GOOD = {
     "gc": ("gc",),
     "report": ("report",),
     "doctor": ("doctor",),
+    "github": ("github", "train"),
 }
 # What makes such a call possible.
 BEFORE = {"models rollback": ("pipeline", "run", "--quiet", "--set", "train.seed=2", "--approve", "to go back from")}
@@ -53,6 +54,7 @@ NEEDED = {
     "load": ("customers.csv", "--to", "loaded.csv"),
     "predict": ("customers.csv", "scores.csv"),
     "models promote": ("1",),
+    "github": ("ingest",),
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import vehins
-from vehins.cli import chain, config, doctor, gc, history, load, predict, promotion, report, serve, stages
+from vehins.cli import chain, config, doctor, gc, github, history, load, predict, promotion, report, serve, stages
 
 app = typer.Typer(
     name="vehins",
@@ -44,4 +44,5 @@ promotion.register(history.models)
 app.add_typer(history.models, name="models", help="What is registered.")
 app.add_typer(config.app, name="config", help="Settings and schemas in force.")
 gc.register(app)
+github.register(app)
 doctor.register(app)
