@@ -55,12 +55,19 @@ bench: .venv/ready-dev ## measure this machine: pipeline stages, start-up, servi
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)
 
 image: ## build the image of the service with Docker (IMAGE=name:tag)
-	@docker build --file docker/Dockerfile --tag '$(IMAGE)' $(ARGS) .
+	@DOCKER_BUILDKIT=1 docker build --file docker/Dockerfile --tag '$(IMAGE)' \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' vehins/__init__.py)" \
+		--build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(git log -1 --format=%cI)" \
+		--build-arg SOURCE="$${GITHUB_SERVER_URL:-}/$${GITHUB_REPOSITORY:-}" \
+		$(ARGS) .
 
-lock: .venv/ready-dev ## resolve requirements.lock and requirements-dev.lock again (UPGRADE=1: newest releases)
+lock: .venv/ready-dev ## resolve the locks, requirements*.lock, again (UPGRADE=1: newest releases)
 	@$(VENV_PYTHON) -c '$(BUILD_REQUIREMENTS)' > .venv/build.in
-	$(COMPILE) --all-extras --group dev -o requirements-dev.lock
-	$(COMPILE) -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) pyproject.toml .venv/build.in --all-extras --group dev -o requirements-dev.lock
+	$(COMPILE) pyproject.toml .venv/build.in -c requirements-dev.lock -o requirements.lock
+	$(COMPILE) --group serve -c requirements.lock --no-emit-package scipy -o requirements-serve.lock
+	$(COMPILE) .venv/build.in -c requirements.lock -o requirements-build.lock
 
 clean: ## remove .venv and every cache; the workspace .vehins stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
@@ -75,7 +82,7 @@ BUILD_REQUIREMENTS := import tomllib; \
 	requires = tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"]; \
 	print(*requires, "editables", sep="\n")
 COMPILE = $(BIN)uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	$(if $(UPGRADE),--upgrade) pyproject.toml .venv/build.in
+	$(if $(UPGRADE),--upgrade)
 
 # --- set-up ---------------------------------------------------------------------------------------------------------
 # .venv/ready and .venv/ready-dev are stamps that only a finished set-up leaves, holding the folder that it was made in.

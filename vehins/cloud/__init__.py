@@ -1,0 +1,1 @@
+"""The AWS stack, and what runs on its box."""

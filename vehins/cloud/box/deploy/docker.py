@@ -1,0 +1,73 @@
+"""The docker command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import time
+
+from vehins.cloud.box.deploy.errors import FailureError
+
+
+class Docker:
+    """The docker command. What is asked of it may be asked twice: a daemon that restarts is waited for."""
+
+    def __init__(self, command: str, patience: float) -> None:
+        self._command, self._patience = shlex.split(command), patience
+
+    def __call__(self, *words: str, seconds: float = 120) -> str:
+        """What it prints on stdout; raises FailureError with the last line of stderr."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            code, printed, told = self._run(words, seconds)
+            if code == 0:
+                return printed + told if words[0] == "logs" else printed
+            if not re.search("Cannot connect to the Docker daemon|error during connect", told):
+                raise FailureError(f"docker {words[0]}: {told.strip().splitlines()[-1] if told.strip() else code}")
+            if time.monotonic() >= deadline:
+                raise FailureError("Docker does not answer: `systemctl status docker`.", 6)
+            time.sleep(0.3)
+
+    def _run(self, words: tuple[str, ...], seconds: float) -> tuple[int, str, str]:
+        try:
+            done = subprocess.run(  # noqa: S603 - a session of its own: Ctrl-C is for this script to deal with
+                [*self._command, *words],
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=seconds,
+                start_new_session=True,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except subprocess.TimeoutExpired:
+            raise FailureError(f"docker {words[0]} did not end within {seconds:g} s.") from None
+        except OSError as error:
+            raise FailureError(f"`{self._command[0]}` does not run ({error.strerror}): install docker.io.", 6) from None
+        return done.returncode, done.stdout, done.stderr
+
+    def holds(self, image: str) -> str | None:
+        """Id of an image that is here."""
+        return self.tolerant("image", "inspect", "--format", "{{.Id}}", image)
+
+    def exit_code(self, container: str) -> int | None:
+        """How a container ended; None if it runs. One that is not there has failed."""
+        told = self.tolerant("container", "inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", container)
+        if told is None:
+            return -1
+        return None if told.startswith("true") else int(told.split()[1])
+
+    def tolerant(self, *words: str) -> str | None:
+        """What it prints; None where what it is asked about is not there."""
+        try:
+            return self(*words).strip()
+        except FailureError as error:
+            if "no such" in str(error).lower():
+                return None
+            raise
+
+    def remove(self, container: str, stop_seconds: float) -> None:
+        """Stop a container and forget it; one that is not there is fine."""
+        for words in (("stop", "--time", f"{stop_seconds:.0f}"), ("rm", "--force")):
+            self.tolerant(*words, container)

@@ -1,0 +1,187 @@
+"""The machine: two slots, the containers in them, and the state file that says which one serves."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from vehins.cloud.box.deploy.docker import Docker
+from vehins.cloud.box.deploy.errors import FailureError, say, until
+from vehins.cloud.box.deploy.haproxy import HAProxy, ready
+from vehins.cloud.box.deploy.settings import Settings
+from vehins.cloud.box.deploy.state import Deployment, State
+
+CONTAINER_PORT = 8000
+_SECRET = re.compile(r"KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL")
+_TAIL = 15  # lines of a container's log
+_SEEN_SECONDS = 30  # for HAProxy to look at a server
+
+
+class Machine:
+    """What the settings name, with the state that the last deployment left."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        patience = settings.number("DAEMON_SECONDS")
+        self.docker = Docker(settings["DOCKER"], patience)
+        self.haproxy = HAProxy(settings["HAPROXY_SOCKET"], patience)
+        self.state = State(Path(settings["STATE"]))
+
+    def free_slot(self) -> str:
+        """The slot that does not serve."""
+        current = self.state.current
+        return "green" if current and current.slot == "blue" else "blue"
+
+    # --- One container ---
+
+    def create(self, it: Deployment) -> None:
+        """Make its container: nothing to write to but its cache and /tmp, no rights, bounded memory."""
+        pinned = [] if it.version == "production" else ["--env", f"VEHINS_SERVE_VERSION={it.version}"]
+        memory = self.settings["MEMORY"]
+        try:
+            self.docker(
+                *("create", "--name", it.container, "--label", f"vehins.slot={it.slot}", "--restart", "no"),
+                *("--read-only", "--tmpfs", "/tmp:size=64m,mode=1777", "--volume", "vehins-cache:/cache"),  # noqa: S108
+                *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", self.settings["USER"]),
+                *("--memory", memory, "--memory-swap", memory, "--pids-limit", "256"),
+                *("--publish", f"127.0.0.1:{self.settings.ports[it.slot]}:{CONTAINER_PORT}"),
+                *("--env-file", self.settings["SERVE_ENV"], "--env", f"VEHINS_SERVE_PORT={CONTAINER_PORT}", *pinned),
+                *self.settings.log_options(it.container),
+                it.image_id,
+            )
+        except FailureError as error:  # asked twice, as the daemon restarted after it had done so
+            if "is already in use" not in str(error):
+                raise
+
+    def permanent(self, it: Deployment) -> None:
+        """Let its container come back after a crash and a reboot."""
+        self.docker("update", "--restart", "unless-stopped", it.container)
+
+    def wait_ready(self, it: Deployment) -> int:
+        """The version that it answers with, once it does."""
+        found: list[int] = []
+        told = ""
+
+        def check() -> bool:
+            nonlocal told
+            version, told = ready(self.settings.ports[it.slot])
+            if version is not None:
+                found.append(version)
+                return True
+            code = self.docker.exit_code(it.container)
+            if code is not None:
+                raise FailureError(f"The container ended with exit code {code}.")
+            return False
+
+        seconds = self.settings.number("READY_SECONDS")
+        if not until(check, seconds, 0.2):
+            raise FailureError(f"Not ready within {seconds:g} s: {told}.")
+        if it.version != "production" and found[0] != int(it.version):
+            raise FailureError(f"/readyz answers with version {found[0]}, not {it.version}.")
+        return found[0]
+
+    def log_tail(self, it: Deployment) -> str:
+        """The end of its log, without the secrets that it was given."""
+        try:
+            text = self.docker("logs", "--tail", str(_TAIL), it.container)
+        except FailureError as error:
+            return f"({error})"
+        for name, value in self.settings.of_service().items():
+            if _SECRET.search(name):
+                for part in filter(None, [value, *(part.strip() for part in value.split(","))]):
+                    text = text.replace(part, "***")
+        return text.rstrip()
+
+    # --- HAProxy and the slots ---
+
+    def admit(self, slot: str) -> None:
+        """Let HAProxy send requests there, and wait until it does."""
+        self.haproxy.put(slot, "ready")
+        if not until(lambda: self.is_up(slot), _SEEN_SECONDS):
+            raise FailureError(f"HAProxy does not see {slot} up: {self.haproxy.look(slot)['check_desc']}.")
+
+    def is_up(self, slot: str) -> bool:
+        """Whether HAProxy sends requests there."""
+        return self.haproxy.look(slot)["status"].startswith("UP")
+
+    def drain(self, slot: str) -> None:
+        """Let HAProxy send no more requests there, and wait for those under way."""
+        self.haproxy.put(slot, "drain")
+        seconds = self.settings.number("DRAIN_SECONDS")
+        if not until(lambda: self.haproxy.look(slot)["scur"] == "0", seconds):
+            say(f"requests in {slot} are still under way after {seconds:g} s; they get no more time")
+        self.haproxy.put(slot, "maint")
+
+    def containers(self) -> list[tuple[str, str]]:
+        """Name and slot of every container of ours, running or not."""
+        told = self.docker(
+            "ps", "--all", "--filter", "label=vehins.slot", "--format", '{{.Names}} {{.Label "vehins.slot"}}'
+        )
+        return [(name, slot) for name, _, slot in (line.partition(" ") for line in told.splitlines())]
+
+    # --- The machine as the state file has it ---
+
+    def reconcile(self) -> None:
+        """Let the current deployment serve, and nothing else."""
+        current = self.state.current
+        if current:
+            try:
+                self._revive(current)
+            except FailureError as error:
+                if error.code == 6:
+                    raise
+                say(f"what should serve does not: {error}")
+        for name, slot in self.containers():
+            if not current or name != current.container:
+                self._retire(name, slot, serves=bool(current and slot == current.slot))
+
+    def _revive(self, current: Deployment) -> None:
+        if self.docker.exit_code(current.container) is not None:
+            if (current.container, current.slot) not in self.containers():
+                self.create(current)
+            say(f"starting {current.container} again, which had ended")
+            self.docker("start", current.container)
+            self.wait_ready(replace(current, version="production"))
+        self.permanent(current)
+        self.admit(current.slot)
+
+    def _retire(self, name: str, slot: str, *, serves: bool) -> None:
+        self.docker.tolerant("update", "--restart", "no", name)
+        if not serves:
+            self.drain(slot)
+        self.docker.remove(name, self.settings.number("STOP_SECONDS"))
+
+    def forget(self, image_id: str) -> None:
+        """Remove an image that nothing names any more, so that the disk does not fill."""
+        kept = {it.image_id for it in (self.state.current, self.state.previous) if it}
+        if image_id not in kept:
+            try:
+                self.docker.tolerant("image", "rm", "--force", image_id)
+            except FailureError as error:
+                say(f"the image stays: {error}")
+
+    def status(self) -> dict[str, Any]:
+        """What runs."""
+        current = self.state.current
+        found = self.containers()
+        slots: dict[str, dict[str, Any]] = {
+            slot: {
+                "haproxy": self.haproxy.look(slot)["status"],
+                "containers": [name for name, where in found if where == slot],
+                "model_version": ready(port)[0],
+            }
+            for slot, port in self.settings.ports.items()
+        }
+        healthy = bool(
+            current and slots[current.slot]["haproxy"].startswith("UP") and slots[current.slot]["model_version"]
+        )
+        return {"healthy": healthy, **self.state.as_dict(), "slots": slots}
+
+
+def name_of(slot: str) -> tuple[str, str]:
+    """An id, and a name that no other run gives its container, not even what a killed run has left behind."""
+    fresh = secrets.token_hex(4)
+    return fresh, f"vehins-{slot}-{fresh}"
