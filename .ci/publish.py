@@ -22,11 +22,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 def main(image: str, repository: str, tag: str) -> str:
     """Push the image; return it as ``address@sha256:...``."""
     ecr = boto3.client("ecr")
-    name = repository.partition("/")[2] if "." in repository.partition("/")[0] else repository
-    address = ecr.describe_repositories(repositoryNames=[name])["repositories"][0]["repositoryUri"]
-    if digest(ecr, name, tag) is None:
-        push(ecr, image, f"{address}:{tag}")
-    return f"{address}@{digest(ecr, name, tag)}"
+    login = ecr.get_authorization_token()["authorizationData"][0]
+    host, _, rest = repository.partition("/")
+    if "." not in host:
+        host, rest = login["proxyEndpoint"].removeprefix("https://"), repository
+    if digest(ecr, rest, tag) is None:
+        push(login, image, host, f"{host}/{rest}:{tag}")
+    return f"{host}/{rest}@{digest(ecr, rest, tag)}"
 
 
 def digest(ecr: Any, name: str, tag: str) -> str | None:
@@ -38,9 +40,8 @@ def digest(ecr: Any, name: str, tag: str) -> str | None:
     return str(found[0]["imageDigest"])
 
 
-def push(ecr: Any, image: str, target: str) -> None:
+def push(login: dict[str, Any], image: str, host: str, target: str) -> None:
     """Push with a login that lasts as long as the push."""
-    login = ecr.get_authorization_token()["authorizationData"][0]
     user, _, password = base64.b64decode(login["authorizationToken"]).decode().partition(":")
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "DOCKER_CONFIG": folder}
@@ -48,7 +49,7 @@ def push(ecr: Any, image: str, target: str) -> None:
         def docker(*words: str, given: str | None = None) -> None:
             subprocess.run(["docker", *words], check=True, env=environment, input=given, text=True, stdout=sys.stderr)
 
-        docker("login", "--username", user, "--password-stdin", target.partition("/")[0], given=password)
+        docker("login", "--username", user, "--password-stdin", host, given=password)
         docker("tag", image, target)
         docker("push", target)
 
