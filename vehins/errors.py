@@ -16,6 +16,7 @@ command or setting that mends it) and one number for a script (``exit_code``)::
     │   ├── ArtifactDamagedError      an artifact whose bytes are not those that its manifest names
     │   └── BundleRefusedError        a model bundle that fails its hashes or its golden rows
     ├── GateRefusedError         5    the challenger has not earned its place
+    │   └── DeploymentRefusedError    what was deployed did not become ready; what ran before still serves
     ├── UnreachableError         6    a source, store or registry does not answer
     │   ├── NotFoundError             the thing asked for is not there
     │   ├── StorageError              the disk is full, read-only or forbidden
@@ -101,6 +102,10 @@ class GateRefusedError(VehinsError):
     """The challenger has not earned its place."""
 
     exit_code = 5
+
+
+class DeploymentRefusedError(GateRefusedError):
+    """What was deployed did not become ready, and what ran before still serves."""
 
 
 class UnreachableError(VehinsError):

@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import vehins
-from vehins.cli import chain, config, doctor, gc, github, history, load, predict, promotion, report, serve, stages
+from vehins.cli import (
+    chain,
+    cloud,
+    config,
+    doctor,
+    gc,
+    github,
+    history,
+    load,
+    predict,
+    promotion,
+    report,
+    serve,
+    stages,
+)
 
 app = typer.Typer(
     name="vehins",
@@ -43,6 +57,9 @@ app.add_typer(history.runs, name="runs", help="What has been run.")
 promotion.register(history.models)
 app.add_typer(history.models, name="models", help="What is registered.")
 app.add_typer(config.app, name="config", help="Settings and schemas in force.")
+app.add_typer(
+    cloud.app, name="cloud", help="The stack in AWS: a bucket, an image registry, roles, and a box that serves."
+)
 gc.register(app)
 github.register(app)
 doctor.register(app)

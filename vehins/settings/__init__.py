@@ -8,6 +8,7 @@ file, and ``--set train.learning_rate=0.1`` on the command line.
 from vehins.settings.loading import CONFIG_FILE, ENV_FILE, Loaded, Value, load
 from vehins.settings.sections import (
     BusinessSettings,
+    CloudSettings,
     CredentialSettings,
     EvaluateSettings,
     GateSettings,
@@ -30,6 +31,7 @@ __all__ = [
     "CONFIG_FILE",
     "ENV_FILE",
     "BusinessSettings",
+    "CloudSettings",
     "CredentialSettings",
     "EvaluateSettings",
     "GateSettings",

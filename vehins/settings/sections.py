@@ -230,6 +230,78 @@ class ServeSettings(Section):
     access_log: bool = Field(True, description="Whether to log every request, as one JSON object a line on stderr.")
 
 
+class CloudSettings(Section):
+    """The stack in AWS; who may reach the service has no default."""
+
+    stack: str = Field(
+        "vehins",
+        pattern=r"^[a-z][a-z0-9-]{0,30}[a-z0-9]$",
+        description="Name of the stack, its image repository, its parameters and its alarms.",
+    )
+    region: str | None = Field(
+        None, pattern=r"^[a-z0-9-]+$", description="Region of the stack; by default that of AWS's own settings."
+    )
+    endpoint_url: str | None = Field(None, description="Address of what stands in for AWS, in a rehearsal.")
+    box: bool = Field(True, description="Whether the stack has a machine that serves.")
+    bucket: str | None = Field(
+        None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", description="Bucket of an earlier stack to use again."
+    )
+    repository: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$",
+        description="Repository on GitHub, `owner/name`, whose workflows may push images, deploy and train.",
+    )
+    environment: str = Field(
+        "production", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Environment on GitHub whose jobs may deploy."
+    )
+    retrain_environment: str = Field(
+        "retraining", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Environment on GitHub whose jobs may train."
+    )
+    oidc_provider: str | None = Field(
+        None,
+        pattern=r"^arn:[a-z-]+:iam::\d{12}:oidc-provider/token\.actions\.githubusercontent\.com$",
+        description="ARN of the account's provider for GitHub's tokens, if it has one; by default the stack makes it.",
+    )
+    runner_token: SecretStr | None = Field(
+        None, description="Token with which the machine registers itself as a runner; GitHub's ends after an hour."
+    )
+    instance_type: Literal[
+        "t3.small",
+        "t3.medium",
+        "t3.large",
+        "t3.xlarge",
+        "t3a.medium",
+        "t3a.large",
+        "t2.medium",
+        "t2.large",
+        "m7i.large",
+        "c7i.large",
+    ] = Field("t3.medium", description="Size of the machine.")
+    disk_gb: int = Field(30, ge=16, le=1000, description="Gigabytes of its disk.")
+    allowed_cidr: str | None = Field(
+        None,
+        pattern=r"^(\d{1,3}\.){3}\d{1,3}/\d{1,2}$",
+        description="Range of addresses that reach the service, as 203.0.113.0/24; a machine needs one.",
+    )
+    vpc: str | None = Field(
+        None, pattern=r"^vpc-[0-9a-f]+$", description="Network of the machine; by default the region's default one."
+    )
+    subnet: str | None = Field(
+        None, pattern=r"^subnet-[0-9a-f]+$", description="Subnet of the machine; a network of your own needs one."
+    )
+    alarm_topic: str | None = Field(
+        None, pattern=r"^arn:[a-z-]+:sns:", description="ARN of the SNS topic that alarms go to; by default none."
+    )
+    deploy_command: str = Field(
+        "sudo -n /usr/local/bin/vehins-deploy",
+        min_length=1,
+        description="What `vehins cloud deploy --here` calls on the machine.",
+    )
+    timeout: float = Field(
+        1800.0, gt=0, le=7200, description="Seconds to wait for a change of the stack, or for a deployment."
+    )
+
+
 class GcSettings(Section):
     """What `vehins gc` keeps."""
 
@@ -276,6 +348,7 @@ class Settings(BaseModel):
     mongodb: MongoSettings = Field(default_factory=MongoSettings)
     redshift: RedshiftSettings = Field(default_factory=RedshiftSettings)
     serve: ServeSettings = Field(default_factory=ServeSettings)
+    cloud: CloudSettings = Field(default_factory=CloudSettings)
     gc: GcSettings = Field(default_factory=GcSettings)
 
     @property
