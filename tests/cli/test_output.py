@@ -40,6 +40,7 @@ GOOD = {
     "models promote": ("models", "promote", "1", "--alias", "trial"),
     "models rollback": ("models", "rollback"),
     "models history": ("models", "history"),
+    "models restore": ("models", "restore"),
     "config show": ("config", "show"),
     "config schema": ("config", "schema"),
     "gc": ("gc",),
