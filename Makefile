@@ -1,6 +1,6 @@
 # Everything a checkout needs, given CPython 3.11 or newer, make and pip. `make` alone lists the targets.
 #
-#   make run ARGS="--json"       passes arguments on (run, test, serve, bench)
+#   make run ARGS="--json"       passes arguments on (run, test, serve, bench, image)
 #   make test JOBS=0             runs one test after the other
 #   make test PYTHON=python3.12  makes .venv with that interpreter (after make clean, if there is one)
 #   make lock UPGRADE=1          takes the newest releases; without it, pins that still fit stay
@@ -10,11 +10,12 @@
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: run test lint format lock serve bench clean help
+.PHONY: setup run test lint format lock serve bench image clean help
 
 PYTHON ?=
 ARGS ?=
 UPGRADE ?=
+IMAGE ?= vehins:local
 # More than there are cores: tests mostly wait for servers and processes.
 JOBS ?= 4
 
@@ -26,6 +27,8 @@ BIN := .venv/bin/
 EXE :=
 endif
 VENV_PYTHON := $(BIN)python$(EXE)
+
+setup: .venv/ready ## set up .venv alone, for the commands in .venv/bin
 
 run: .venv/ready ## set up .venv once, then run the whole pipeline
 	@$(BIN)vehins pipeline run $(ARGS)
@@ -50,6 +53,14 @@ format: .venv/ready-dev ## mend style: sort imports, apply safe fixes, format
 
 bench: .venv/ready-dev ## measure this machine: pipeline stages, start-up, serving
 	@$(VENV_PYTHON) -m benchmarks $(ARGS)
+
+image: ## build the image of the service with Docker (IMAGE=name:tag)
+	@DOCKER_BUILDKIT=1 docker build --file docker/Dockerfile --tag '$(IMAGE)' \
+		--build-arg VERSION="$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' vehins/__init__.py)" \
+		--build-arg REVISION="$$(git rev-parse HEAD)" \
+		--build-arg CREATED="$$(git log -1 --format=%cI)" \
+		--build-arg SOURCE="$${GITHUB_SERVER_URL:-}/$${GITHUB_REPOSITORY:-}" \
+		$(ARGS) .
 
 lock: .venv/ready-dev ## resolve the locks, requirements*.lock, again (UPGRADE=1: newest releases)
 	@$(VENV_PYTHON) -c '$(BUILD_REQUIREMENTS)' > .venv/build.in

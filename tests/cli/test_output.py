@@ -40,11 +40,13 @@ GOOD = {
     "models promote": ("models", "promote", "1", "--alias", "trial"),
     "models rollback": ("models", "rollback"),
     "models history": ("models", "history"),
+    "models restore": ("models", "restore"),
     "config show": ("config", "show"),
     "config schema": ("config", "schema"),
     "gc": ("gc",),
     "report": ("report",),
     "doctor": ("doctor",),
+    "github": ("github", "train"),
 }
 # What makes such a call possible.
 BEFORE = {"models rollback": ("pipeline", "run", "--quiet", "--set", "train.seed=2", "--approve", "to go back from")}
@@ -53,6 +55,7 @@ NEEDED = {
     "load": ("customers.csv", "--to", "loaded.csv"),
     "predict": ("customers.csv", "scores.csv"),
     "models promote": ("1",),
+    "github": ("ingest",),
 }
 
 

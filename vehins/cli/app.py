@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 import vehins
-from vehins.cli import chain, cloud, config, doctor, gc, history, load, predict, promotion, report, serve, stages
+from vehins.cli import (
+    chain,
+    cloud,
+    config,
+    doctor,
+    gc,
+    github,
+    history,
+    load,
+    predict,
+    promotion,
+    report,
+    serve,
+    stages,
+)
 
 app = typer.Typer(
     name="vehins",
@@ -47,4 +61,5 @@ app.add_typer(
     cloud.app, name="cloud", help="The stack in AWS: a bucket, an image registry, roles, and a box that serves."
 )
 gc.register(app)
+github.register(app)
 doctor.register(app)

@@ -1,4 +1,4 @@
-"""``vehins models promote``, ``rollback`` and ``history``: which version is in use, since when, by whom and why."""
+"""``vehins models promote``, ``rollback``, ``history`` and ``restore``: which version is in use, by whom and why."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from vehins.registry.registry import AliasMove
 
 Version = Annotated[int, typer.Argument(min=1, help="The version; `vehins models list` shows them.")]
+Apply = Annotated[bool, typer.Option("--apply", help="Bring it back; without this, only list it.")]
 Reason = Annotated[str | None, typer.Option("--reason", help="Why; it is kept in the history.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for function in (promote, rollback, history):
+    for function in (promote, rollback, history, restore):
         command(app)(function)
 
 
@@ -83,3 +84,26 @@ def history(
 
 def _facts(move: AliasMove) -> dict[str, object]:
     return move.model_dump(mode="json", exclude={"token"})
+
+
+def restore(call: Call, apply: Apply = False, registry: RegistryUrl = None) -> None:
+    """List (or, with --apply, bring back) what was deleted or overwritten in a bucket that keeps old versions."""
+    from vehins.registry import past
+    from vehins.registry.s3 import S3Store
+    from vehins.registry.stores import open_store
+
+    settings = call.settings(registry=registry)
+    store = open_store(settings.registry_url, settings.s3, settings.remote)
+    lost = []
+    if isinstance(store, S3Store):
+        lost = past.find(store)
+        if apply:
+            past.bring_back(store, lost)
+        hint = "" if apply or not lost else "; `vehins models restore --apply` does it"
+        call.terminal.say(f"{'Brought' if apply else 'Would bring'} back {len(lost)} objects{hint}.")
+    else:
+        call.terminal.say("A folder keeps no old versions: copy the registry back from a backup of yours.")
+    rows = [(one.key, one.how, f"{one.written_at:%Y-%m-%d %H:%M:%S}") for one in lost]
+    call.terminal.table(("Object", "Was", "Written (UTC)"), rows)
+    listed = [{"key": one.key, "how": one.how, "written_at": one.written_at.isoformat()} for one in lost]
+    call.terminal.data({"applied": apply, "objects": listed})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,10 @@ from vehins.cli.command import (
     command_line,
     take_interrupts,
 )
+
+if TYPE_CHECKING:
+    from vehins.pipeline import Report
+    from vehins.settings import Settings
 
 LiveSource = Annotated[
     str | None,
@@ -112,12 +116,17 @@ def push(
 
 def _run(call: Call, name: str, manifest: Path | None, force: bool, **flags: Any) -> None:
     from vehins.cli import reports
+
+    reports.show_stage(call.terminal, execute_stage(call, call.settings(**flags), name, manifest, force))
+
+
+def execute_stage(call: Call, settings: Settings, name: str, manifest: Path | None, force: bool) -> Report:
+    """Run one stage; who is at the terminal sees how it goes."""
     from vehins.pipeline import STAGES, execute
 
-    settings = call.settings(**flags)
     stage = next(stage for stage in STAGES if stage.name == name)
     take_interrupts()
-    report = execute(
+    return execute(
         settings,
         [stage],
         call.terminal.observer(),
@@ -125,4 +134,3 @@ def _run(call: Call, name: str, manifest: Path | None, force: bool, **flags: Any
         force=[name] if force else [],
         input_manifest=manifest,
     )
-    reports.show_stage(call.terminal, report)
