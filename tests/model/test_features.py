@@ -14,7 +14,6 @@ from vehins.data.conform import polars_type
 from vehins.data.schema import TableSchema
 from vehins.model import features
 from vehins.model.features import CategoryFeature, CombinedFeature, CrossFeature, Encoder, Feature, NumberFeature
-from vehins.model.rows import Rows
 
 INF, NAN = float("inf"), float("nan")
 SCHEMA = TableSchema.model_validate(
@@ -74,7 +73,7 @@ def learnt(name: str, rows: list[dict]) -> Feature:
 def assert_paths_agree(encoder: Encoder, rows: list[dict]) -> None:
     bulk = encoder.matrix(frame(rows).lazy())
     single = np.array([encoder.encode_row(row) for row in rows], dtype=np.float64)
-    few = np.array([list(numbers) for numbers in encoder.encode_columns(Rows.of(rows, encoder.inputs).columns)]).T
+    few = np.array([list(numbers) for numbers in encoder.encode_rows(rows)]).T
     for found in (single, few):
         assert bulk.shape == found.shape == (len(rows), len(NAMES) + len(MADE))
         same_bits = bulk.view(np.uint64) == np.ascontiguousarray(found).view(np.uint64)

@@ -11,19 +11,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError
 
 from vehins.artifacts.files import FileRecord, damage, record_file, sha256_file
-from vehins.artifacts.manifest import Record, canonical
+from vehins.artifacts.record import Record, canonical
 from vehins.data.schema import Scalar, TableSchema
 from vehins.data.statistics import Statistics
 from vehins.data.statistics import parse as parse_statistics
 from vehins.errors import BundleRefusedError
 from vehins.model import calibration, features, trees
-from vehins.model.rows import Row, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,15 +106,14 @@ class Bundle:
         ]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def predict_rows(self, rows: Sequence[Row]) -> list[float]:
+    def predict_rows(self, rows: Sequence[features.Row]) -> list[float]:
         """Probabilities of a few rows, on this thread: the serving path."""
         if not rows:
             return []
         if len(rows) == 1:
             answers = [self._trees.row(self.encoder.encode_row(rows[0]))]
         else:
-            columns = (rows if isinstance(rows, Rows) else Rows.of(rows, self.encoder.inputs)).columns
-            answers = self._trees.columns(self.encoder.encode_columns(columns), len(rows))
+            answers = self._trees.columns(self.encoder.encode_rows(rows), len(rows))
         curve = self.calibrator
         return answers if curve is None else [curve.apply_one(answer) for answer in answers]
 
@@ -128,8 +127,13 @@ class Bundle:
 
     def percentile(self, probability: float) -> float:
         """Share of the training population that scores no higher, in percent."""
-        scores = self.signature.percentiles
-        return 100.0 * bisect_right(scores, probability) / len(scores)
+        return self.shares[bisect_right(self.signature.percentiles, probability)]
+
+    @cached_property
+    def shares(self) -> list[float]:
+        """What `percentile` gives, by the number of scores that are no higher."""
+        count = len(self.signature.percentiles)
+        return [100.0 * number / count for number in range(count + 1)]
 
     def percentiles(self, probabilities: np.ndarray) -> np.ndarray:
         """`percentile` of many."""

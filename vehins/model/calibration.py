@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vehins.artifacts.manifest import Calibration, Record, TriedCalibrator, canonical
-from vehins.model.metrics import PROBABILITY_FLOOR, expected_calibration_error
+from vehins.artifacts.record import Record, canonical
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from vehins.artifacts.manifest import Calibration, TriedCalibrator
 
     Floats = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
@@ -109,6 +110,9 @@ def choose(
     """
     import numpy as np
 
+    from vehins.artifacts.manifest import Calibration
+    from vehins.model.metrics import expected_calibration_error
+
     positive = np.asarray(labels) == 1
     given = np.asarray(probabilities, dtype=np.float64)
     error = expected_calibration_error(positive, given)
@@ -124,6 +128,9 @@ def choose(
 def _tried(method: Method, positive: Flags, given: Floats) -> TriedCalibrator:
     """What a calibrator makes of rows that it was not fitted on."""
     import numpy as np
+
+    from vehins.artifacts.manifest import TriedCalibrator
+    from vehins.model.metrics import expected_calibration_error
 
     fold = np.arange(positive.size) % FOLDS
     meant = np.empty_like(given)
@@ -143,6 +150,8 @@ def _tried(method: Method, positive: Flags, given: Floats) -> TriedCalibrator:
 def _losses(positive: Flags, probabilities: Floats) -> Floats:
     """The log loss of each row."""
     import numpy as np
+
+    from vehins.model.metrics import PROBABILITY_FLOOR
 
     of_truth = np.where(positive, probabilities, 1 - probabilities)
     losses: Floats = -np.log(of_truth.clip(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR))
@@ -194,6 +203,8 @@ def _polyline(method: Method, given: Floats, meant: Floats) -> Calibrator:
 
 def _log_odds(probabilities: Floats) -> Floats:
     import numpy as np
+
+    from vehins.model.metrics import PROBABILITY_FLOOR
 
     safe = probabilities.clip(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
     odds: Floats = np.log(safe) - np.log1p(-safe)

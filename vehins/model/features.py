@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from vehins.artifacts.manifest import Record, canonical
+from vehins.artifacts.record import Record, canonical
 from vehins.data.schema import Scalar, TableSchema
-from vehins.model.rows import Row
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+Row = Mapping[str, Scalar | None]
 Columns = Mapping[str, Sequence[Scalar | None]]
 UNKNOWN = 0
 # A float32 tells every integer up to here from the next.
@@ -314,8 +314,9 @@ class Encoder(Record):
 
         return self.encode(rows).cast(pl.Float64).collect().to_numpy()
 
-    def encode_columns(self, columns: Columns) -> list[Iterable[float]]:
-        """The path for a few rows: the numbers of each feature, from the values of each column (`inputs`)."""
+    def encode_rows(self, rows: Sequence[Row]) -> list[Iterable[float]]:
+        """The path for a few rows: the numbers of each feature. A column that a row lacks counts as missing."""
+        columns = {name: [row.get(name) for row in rows] for name in self.inputs}
         return [feature.encode_column(columns) for feature in self.features]
 
     def encode_row(self, row: Row) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -94,8 +95,9 @@ class Predictor:
     def predict(self, rows: Sequence[Mapping[str, Scalar | None]]) -> list[Prediction]:
         """Answer some rows, in their order; they have passed the request model or are otherwise known to be good."""
         bundle = self.bundle
-        percentile, contact = bundle.percentile, bundle.contact
-        return [Prediction(p, percentile(p), contact(p)) for p in bundle.predict_rows(rows)]
+        scores, shares, cutoff = bundle.signature.percentiles, bundle.shares, bundle.signature.cutoff
+        # As `Bundle.percentile` and `Bundle.contact`, without a call for each of ten thousand rows.
+        return [Prediction(p, shares[bisect_right(scores, p)], p >= cutoff) for p in bundle.predict_rows(rows)]
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer many typed rows that are known to be good: a frame of `Prediction`'s fields, in their order."""
