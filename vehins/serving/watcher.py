@@ -66,6 +66,7 @@ class Watcher:
         self._stop = threading.Event()
         self._seat = threading.Lock()  # whoever puts a model into service has it
         self._ink = threading.Lock()  # whoever writes the status
+        self._opening = threading.Lock()  # whoever is in native code
         self.looked = threading.Event()
         """Set when the first look has come to an end."""
         self.fault: Exception | None = None
@@ -88,11 +89,13 @@ class Watcher:
         """Begin to look."""
         self._thread.start()
 
-    def stop(self, patience: float = 5.0) -> None:
-        """Look no more; waits a little for what is under way."""
+    def stop(self) -> None:
+        """Look no more; does not wait for a registry that hangs."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(patience)
+            self._thread.join(0.5)
+        # A process must not end in the middle of native code; from here on, nothing is opened.
+        self._opening.acquire(timeout=_LONGEST)
 
     def stand_in(self) -> bool:
         """Let the version that answered last answer again, from its copy, and tell whether it does.
@@ -196,16 +199,18 @@ class Watcher:
         return folder
 
     def _verified(self, version: ModelVersion, folder: Path) -> Predictor:
-        threads = self._settings.thread_count
         try:
-            trial.run(folder, self._stop.is_set)
-            return opened(version, folder, threads)
+            return self._opened(version, folder)
         except BundleRefusedError:
             if copies.intact(folder, version.files):
                 raise
-        self._folder(version)  # somebody has tidied up, or the disk has lost something: that is no fault of the version
+        # Somebody has tidied up, or the disk has lost something: that is no fault of the version.
+        return self._opened(version, self._folder(version))
+
+    def _opened(self, version: ModelVersion, folder: Path) -> Predictor:
         trial.run(folder, self._stop.is_set)
-        return opened(version, folder, threads)
+        with self._opening:
+            return opened(version, folder, self._settings.thread_count)
 
     def _seated(self, predictor: Predictor, source: Source, started: float) -> None:
         """Put a model into service, and tell of it."""
