@@ -69,6 +69,8 @@ class Watcher:
         self._opening = threading.Lock()  # whoever is in native code
         self.looked = threading.Event()
         """Set when the first look has come to an end."""
+        self.found = threading.Event()
+        """Set when the registry has told of a version; it may still have to be copied and verified."""
         self.fault: Exception | None = None
         """What the first look failed with."""
         self._etag: str | None = None
@@ -166,6 +168,7 @@ class Watcher:
         started, version = time.monotonic(), None
         try:
             version = target()
+            self.found.set()
             if version == self._refused and time.monotonic() < self._again:
                 return None
             self._let_answer(version, started)
