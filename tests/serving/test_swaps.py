@@ -346,11 +346,10 @@ def test_old_copies_go_and_needed_ones_stay(place: Place) -> None:
         place.publisher.promote(version)
         wait_until(lambda version=version: answering(holder) == version)
     cache = place.settings.workspace / "cache"
-    wait_until(lambda: len([path for path in cache.iterdir() if path.is_dir()]) == kept.COPIES + 1)
-    left = {path.name for path in cache.iterdir() if path.is_dir()}
     bundles = [place.publisher.registry.version(version).bundle for version in versions]
-    assert left == {bundles[0], *bundles[-kept.COPIES :]}
-    assert {path.name for path in cache.glob("*.tried")} == {f"{name}.tried" for name in left}
+    expected = {bundles[0], *bundles[-kept.COPIES :]}
+    wait_until(lambda: {path.name for path in cache.iterdir() if path.is_dir()} == expected)
+    assert {path.name for path in cache.glob("*.tried")} == {f"{name}.tried" for name in expected}
 
 
 def test_a_copy_that_vanishes_while_it_is_loaded_is_fetched_again(

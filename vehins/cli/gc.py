@@ -57,6 +57,5 @@ def _live(settings: Settings) -> tuple[set[str], set[str]]:
     models = [Registry(store, name) for name in model_names(store)]
     versions = [model.resolve(alias) for model in models for alias in model.aliases()]
     live = [version for version in versions if version is not None]
-    return {name for version in live for name in version.lineage.values()}, {
-        version.bundle for version in live
-    } | kept.bundles(settings.workspace)
+    bundles = {version.bundle for version in live} | kept.bundles(settings.workspace)
+    return {name for version in live for name in version.lineage.values()}, bundles

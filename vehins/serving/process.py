@@ -39,7 +39,8 @@ _PATIENCE = 5.0  # seconds that a start waits for the registry before a copy sta
 class Process:
     """Serves on a socket that listens already, until it is told to end.
 
-    ``on_ready`` is called once requests are answered, or it is clear that they have to wait; ``on_tick`` ten times a second as long as they are.
+    ``on_ready`` is called once requests are answered, or it is clear that they have to wait; ``on_tick`` ten times a
+    second as long as it runs.
 
     Raises:
         ConfigurationError: the registry has an address that cannot be.
