@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from serving_models import GOOD, ask
 from swap_models import Publisher, variant, wait_until
 
-from vehins.errors import DataError, UnreachableError
+from vehins.errors import BundleRefusedError, UnreachableError
 from vehins.registry.registry import Registry
 from vehins.serving import kept, trial
 from vehins.serving.app import create_app
@@ -306,22 +308,39 @@ def test_a_bundle_is_opened_on_trial_once(
     assert not trial.passed(folder)
 
 
-def test_a_bundle_that_kills_who_opens_it_or_lies_is_refused(predictor: Predictor, tmp_path: Path) -> None:
-    """LightGBM's parser dies of most texts that are cut short, and says an error of others."""
-    said = []
-    for number, keep in enumerate((0.5, 0.3)):
-        folder = tmp_path / f"cut-{number}"
-        variant(predictor.bundle, folder, 10, keep=keep)
-        with pytest.raises(DataError) as caught:
+def test_a_bundle_that_is_cut_short_or_lies_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    """The hashes fit in each: what is wrong shows when it is opened, and may kill who does so."""
+    for name, how in {"cut": {"keep": 0.4}, "lies": {"golden_error": 1e-6}}.items():
+        folder = tmp_path / name
+        variant(predictor.bundle, folder, 10, **how)
+        with pytest.raises(BundleRefusedError) as caught:
             trial.run(folder, never)
-        said.append(caught.value.detail)
         assert not trial.passed(folder)
-    assert any("ended by signal" in detail or "LightGBM" in detail for detail in said), said
-    lies = tmp_path / "lies"
-    variant(predictor.bundle, lies, 3, golden_error=1e-6)
-    with pytest.raises(DataError, match="was refused") as caught:
-        trial.run(lies, never)
     assert "Golden row 1" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (-signal.SIGSEGV, BundleRefusedError),
+        (-signal.SIGABRT, BundleRefusedError),
+        (1, BundleRefusedError),
+        (-signal.SIGKILL, UnreachableError),  # memory was short
+        (-signal.SIGTERM, UnreachableError),
+        (75, UnreachableError),
+    ],
+)
+def test_how_a_trial_ends_tells_whose_fault_it_was(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    """A process that dies just so stands in for the one that opens a bundle."""
+    end = f"os.kill(os.getpid(), {-code})" if code < 0 else f"os._exit({code})"
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\nimport os\n{end}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with pytest.raises(kind):
+        trial.run(tmp_path / "bundle", never)
 
 
 def test_a_trial_that_nobody_waits_for_is_given_up(predictor: Predictor, tmp_path: Path) -> None:
