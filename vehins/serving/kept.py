@@ -88,9 +88,10 @@ def keep(place: Place, version: ModelVersion) -> None:
 def find(place: Place) -> Kept | None:
     """The version that answered last; None when there is none, or what was kept is damaged."""
     found = _read(place.path)
-    if found is None or (found.registry, found.chosen, found.version.name) != (*place[1:2], place.chosen, place.model):
+    if found is None:
         return None
-    return found
+    is_same = (found.registry, found.version.name, found.chosen) == (place.registry, place.model, place.chosen)
+    return found if is_same else None
 
 
 def restored(found: Kept, place: Place, threads: int, is_over: Callable[[], bool]) -> Predictor | None:

@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from vehins.serving.observer import Observer
     from vehins.settings import Settings
 
-_LONGEST = 60.0  # seconds between two tries, unless serve.poll_seconds is more
-_SHORTEST = 0.5  # seconds until the second try of a service that has no model
+_SHORTEST, _SHORT, _LONGEST = 0.5, 5.0, 60.0  # seconds until the second try (without a model, with one), and the last
 _MENDED = 600.0  # seconds after which an object that arrived damaged may have been restored
 _JITTER = 0.1
 _log = logging.getLogger(__name__)
@@ -165,7 +164,8 @@ class Watcher:
 
     def _follow(self, target: Callable[[], ModelVersion]) -> Exception | None:
         """Let the version that should answer do so; what kept it from that is returned."""
-        started, version = time.monotonic(), None
+        started = time.monotonic()
+        version: ModelVersion | None = None
         try:
             version = target()
             self.found.set()
@@ -173,7 +173,9 @@ class Watcher:
                 return None
             self._let_answer(version, started)
         except Exception as error:
-            if not self._stop.is_set():
+            if version is None and self._refused is not None:  # it was only to be seen whether that one was mended
+                self._unanswered(error)
+            elif not self._stop.is_set():
                 self._not_swapped(version, error, started)
             return error
         self._settled, self._refused, self._failures = True, None, 0
@@ -282,9 +284,8 @@ class Watcher:
 
     def _back_off(self, failures: int) -> float:
         """Seconds until the next try: doubled with each failure in a row; quick at first while nothing answers."""
-        poll = self._settings.serve.poll_seconds
-        first = poll if self._holder.ready is not None else min(poll, _SHORTEST)
-        return float(min(first * 2 ** min(failures - 1, 16), max(_LONGEST, poll)))
+        first = min(self._settings.serve.poll_seconds, _SHORT if self._holder.ready is not None else _SHORTEST)
+        return float(min(first * 2 ** min(failures - 1, 16), _LONGEST))
 
     def _pause(self) -> float:
         """Seconds until the next look, a little more or less, so that many services do not ask at the same moment."""

@@ -186,7 +186,7 @@ class _Supervisor:
         """Let all processes answer what is under way; a second signal, and the end of patience, break it off."""
         listener.close(self._found)  # each process has the socket for itself; it is gone when the last closes it
         serve = self._settings.serve
-        leave = 0.0 if self._signals[:1] == [signal.SIGINT] else serve.leave_seconds
+        leave = serve.leave_seconds if self._signals[:1] == [signal.SIGTERM] else 0.0
         for worker in self._alive():
             worker.tell(f"end {leave}")
         deadline = time.monotonic() + leave + serve.drain_seconds + _GRACE
