@@ -24,6 +24,7 @@ WRITTEN = [
     "docs/training.md",
     "docs/using-the-model.md",
     "docs/registry.md",
+    "docs/serving.md",
     "docs/doctor.md",
     "docs/credentials.md",
 ]

@@ -60,6 +60,26 @@ def test_promotion_and_rollback(registry, store):
     assert AliasMove.model_validate_json(store.get(CHAMPION).data) == third
 
 
+def test_who_looks_often_is_told_of_moves_alone(registry):
+    assert registry.look("production", None) == (None, None)
+    first, _ = registry.point("production", 1, reason="first")
+    look = registry.look("production", None)
+    assert look.move == first
+    assert registry.look("production", look.etag) is None
+    second, _ = registry.point("production", 2, reason="second")
+    assert registry.look("production", look.etag).move == second
+    assert registry.target(second).version == 2
+
+
+def test_who_looks_often_is_told_that_an_alias_is_gone(tmp_path):
+    registry = Registry(FolderStore(tmp_path / "store"), "car")
+    publish(registry, tmp_path / "b1", "text 1")
+    registry.point("production", 1, reason="first")
+    look = registry.look("production", None)
+    (tmp_path / "store/models/car/aliases/production.json").unlink()
+    assert registry.look("production", look.etag) == (None, None)
+
+
 def test_pointing_again_writes_nothing(registry, watched):
     move, _ = registry.point("champion", 1, reason="first")
     before = list(watched.written)

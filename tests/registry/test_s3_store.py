@@ -42,6 +42,16 @@ def test_a_listing_of_many_pages_is_whole(store):
     assert len(seen) == 4
 
 
+def test_a_look_at_what_has_not_changed_is_one_request(store):
+    etag = store.put("a", b"one")
+    answers = []
+    store.client.meta.events.register(
+        "response-received.s3", lambda response_dict, **_: answers.append(response_dict["status_code"])
+    )
+    assert store.get_if_changed("a", etag) is None
+    assert answers == [304]
+
+
 def test_what_is_not_the_registrys_is_not_listed(store, bucket):
     store.put("a/b", b"", if_absent=True)
     for key in (".lock", "a/.tmp-1", "folder/", "a/b/"):

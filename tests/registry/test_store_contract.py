@@ -29,6 +29,16 @@ def test_what_is_put_is_read(store):
     assert store.get("a/b.json") == (b"two", again)
 
 
+def test_an_object_that_has_not_changed_is_not_sent_again(store):
+    etag = store.put("a", b"one")
+    assert store.get_if_changed("a", etag) is None
+    again = store.put("a", b"two")
+    assert store.get_if_changed("a", etag) == (b"two", again)
+    assert store.get_if_changed("a", again) is None
+    with pytest.raises(NotFoundError):
+        store.get_if_changed("none", etag)
+
+
 def test_an_object_may_be_empty(store):
     store.put("empty", b"")
     assert store.get("empty").data == b""

@@ -56,7 +56,7 @@ def variant(base: Bundle, folder: Path, trees: int, *, golden_error: float = 0.0
     import lightgbm
     import numpy as np
 
-    booster = lightgbm.Booster(model_file=base.folder / bundle.MODEL_FILE, params={"verbose": -1})
+    booster = lightgbm.Booster(model_file=base.folder / bundle.MODEL_FILE)
     text = booster.model_to_string(num_iteration=trees)
     rows = [json.loads(line)["row"] for line in (base.folder / bundle.GOLDEN_FILE).read_bytes().splitlines()]
     matrix = np.array([base.encoder.encode_row(row) for row in rows], dtype=np.float64)

@@ -1,7 +1,7 @@
 """At full load, versions are promoted and broken ones pushed: no request fails, and no answer is a mix of two versions.
 
 Every answer is held to what the version that it names predicts offline, to the last bit. One of the versions has
-another table, with a column less: then requests with that column are refused, and none is answered by the wrong one.
+another table, with a column less: then requests with that column are refused, and none is answered by another version.
 VEHINS_TEST_SLOW=1 asks for the long form: 100,000 requests, 20 promotions and 5 broken bundles.
 """
 

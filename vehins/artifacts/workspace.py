@@ -9,6 +9,7 @@ Layout::
     damaged/                        what was found damaged, kept for a look
     drafts/                         what is being made; left-overs of dead processes are swept away
     cache/                          copies of registered bundles, by digest
+    serving/<name>.json             the version that a service answered with last
     tuning/<search>/                trials of a search for settings that may go on
     lock, lock.json                 the writer's lock, and who holds it
 """

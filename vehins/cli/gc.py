@@ -48,12 +48,14 @@ def gc(call: Call, apply: Apply = False, keep_runs: KeepRuns = None, registry: R
 
 
 def _live(settings: Settings) -> tuple[set[str], set[str]]:
-    """Artifacts and bundles that some alias of some model names."""
+    """Artifacts and bundles that some alias of some model names, and bundles that a service starts with."""
     from vehins.registry.registry import Registry, model_names
     from vehins.registry.stores import open_store
+    from vehins.serving import kept
 
     store = open_store(settings.registry_url, settings.s3, settings.remote)
     models = [Registry(store, name) for name in model_names(store)]
     versions = [model.resolve(alias) for model in models for alias in model.aliases()]
     live = [version for version in versions if version is not None]
-    return {name for version in live for name in version.lineage.values()}, {version.bundle for version in live}
+    bundles = {version.bundle for version in live} | kept.bundles(settings.workspace)
+    return {name for version in live for name in version.lineage.values()}, bundles

@@ -30,13 +30,15 @@ from vehins.serving import trial
 from vehins.serving.predictor import Predictor, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from vehins.settings import Settings
 
 CACHE, SERVING = "cache", "serving"
 COPIES = 8
 """Copies of bundles that stay, beside those that a service needs for its next start."""
+RECORDS = 32
+"""Versions that are remembered for a start, one for each registry, model and alias: the last used."""
 _STALE = 3600.0  # seconds after which nobody can still be filling a temporary folder
 _DIGEST = re.compile("[0-9a-f]{64}")
 _log = logging.getLogger(__name__)
@@ -86,9 +88,10 @@ def keep(place: Place, version: ModelVersion) -> None:
 def find(place: Place) -> Kept | None:
     """The version that answered last; None when there is none, or what was kept is damaged."""
     found = _read(place.path)
-    if found is None or (found.registry, found.chosen, found.version.name) != (*place[1:2], place.chosen, place.model):
+    if found is None:
         return None
-    return found
+    is_same = (found.registry, found.version.name, found.chosen) == (place.registry, place.model, place.chosen)
+    return found if is_same else None
 
 
 def restored(found: Kept, place: Place, threads: int, is_over: Callable[[], bool]) -> Predictor | None:
@@ -124,10 +127,12 @@ def touch(folder: Path) -> None:
 
 def prune(workspace: Path, needed: set[str]) -> None:
     """Remove all but the `COPIES` copies that were used last, those ``needed``, and those that a start may need."""
+    for _, record in _by_age(workspace / SERVING)[RECORDS:]:
+        record.unlink(missing_ok=True)
     cache = workspace / CACHE
-    found = [(age, path) for age, path in _by_age(cache) if _DIGEST.fullmatch(path.name)]
-    needed = needed | {kept.version.bundle for kept in _all(workspace)}
-    for _, folder in found[COPIES:]:
+    found = [path for _, path in _by_age(cache) if path.is_dir() and _DIGEST.fullmatch(path.name)]
+    needed = needed | bundles(workspace)
+    for folder in found[COPIES:]:
         if folder.name not in needed:
             _remove(folder)
     for age, path in _by_age(cache):
@@ -135,19 +140,19 @@ def prune(workspace: Path, needed: set[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _by_age(cache: Path) -> list[tuple[float, Path]]:
-    """The folders of the cache and the seconds since each was used, the last used first."""
+def _by_age(folder: Path) -> list[tuple[float, Path]]:
+    """What is in a folder and the seconds since each was used, the last used first."""
     now, found = time.time(), []
-    for path in cache.iterdir():
+    for path in folder.iterdir():
         with suppress(FileNotFoundError):  # another process tidies up as well
-            if path.is_dir():
-                found.append((now - path.stat().st_mtime, path))
+            found.append((now - path.stat().st_mtime, path))
     return sorted(found)
 
 
-def _all(workspace: Path) -> Iterator[Kept]:
+def bundles(workspace: Path) -> set[str]:
+    """The digests of the bundles that a start may need."""
     places = (_read(path) for path in (workspace / SERVING).glob("*.json"))
-    return (kept for kept in places if kept is not None)
+    return {kept.version.bundle for kept in places if kept is not None}
 
 
 def _remove(folder: Path) -> None:

@@ -41,7 +41,8 @@ _PATIENCE = 5.0  # seconds that a start waits for the registry before a copy sta
 class Process:
     """Serves on a socket that listens already, until it is told to end.
 
-    ``on_ready`` is called once requests are answered; ``on_tick`` ten times a second as long as they are.
+    ``on_ready`` is called once requests are answered, or it is clear that they have to wait; ``on_tick`` ten times a
+    second as long as it runs.
 
     Raises:
         ConfigurationError: the registry has an address that cannot be.
@@ -63,7 +64,7 @@ class Process:
         self._server = _server(app, settings.serve, self)
         self._fault: Exception | None = None
         self._close_at = math.inf
-        self._is_over = self._is_settled = False
+        self._is_over = self._is_settled = self._is_announced = False
 
     def run(self) -> None:
         """Load a model and serve it; then answer what is under way.
@@ -139,23 +140,26 @@ class Process:
 
     # --- what the server calls ----------------------------------------------------------------------------------------
 
-    def started(self) -> None:
-        """Requests are answered from now on."""
-        try:
-            self._on_ready()
-        except Exception as error:  # the loop would not close with a listener open: shut down well, then raise
-            self._end_with(error)
-
     def ticked(self) -> bool:
         """Whether it is time to close; called ten times a second."""
         self._on_tick()
-        if not self._is_settled and self._watcher.looked.is_set():  # the first answer came when it ran already
-            self._is_settled = True
-            try:
-                self._raise_if_hopeless()
-            except Exception as error:
-                self._end_with(error)
+        try:
+            self._settle()
+        except Exception as error:  # the loop would not close with a listener open: shut down well, then raise
+            self._end_with(error)
         return time.monotonic() >= self._close_at
+
+    def _settle(self) -> None:
+        """See to it that a start comes to its end, which may be when the server runs already."""
+        watcher = self._watcher
+        if not self._is_settled and watcher.looked.is_set():
+            self._is_settled = True
+            self._raise_if_hopeless()
+        # A version that is being verified is worth waiting for; a registry that does not answer is not.
+        is_coming = watcher.found.is_set() and not watcher.looked.is_set()
+        if not self._is_announced and (self.holder.ready is not None or not is_coming):
+            self._is_announced = True
+            self._on_ready()
 
     def _end_with(self, error: Exception) -> None:
         self._fault = error
@@ -167,10 +171,6 @@ def _server(app: FastAPI, settings: ServeSettings, process: Process) -> Server:
     import uvicorn
 
     class Watched(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            process.started()
-
         async def on_tick(self, counter: int) -> bool:
             return await super().on_tick(counter) or process.ticked()
 

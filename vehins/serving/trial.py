@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _NICENESS = 5
 _SECONDS = 300.0
-_REFUSED = 4
+_REFUSED, _UNFINISHED = 4, 75  # exit codes
 _HINT = "Point the alias to another version (`vehins models list`), or train anew: `vehins pipeline run`."
 
 
@@ -98,6 +98,8 @@ def _judge(folder: Path, code: int, out: bytes) -> None:
         return
     if code == _REFUSED:
         raise BundleRefusedError(**json.loads(out))
+    if code == _UNFINISHED:
+        raise _unfinished("It lacked memory, a file or a library.")
     if code in (-signal.SIGTERM, -getattr(signal, "SIGKILL", 9)):  # somebody's, or the system's when memory is short
         raise _unfinished(f"It was ended by signal {-code}.")
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
@@ -124,6 +126,8 @@ def main() -> int:
         told = {"headline": error.headline, "detail": error.detail, "hint": error.hint}
         sys.stdout.write(json.dumps(told))
         return _REFUSED
+    except (ImportError, MemoryError, OSError):  # of this machine at this moment, not of the bundle
+        return _UNFINISHED
     return 0
 
 

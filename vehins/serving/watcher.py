@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from vehins.serving.observer import Observer
     from vehins.settings import Settings
 
-_LONGEST = 60.0  # seconds between two tries, unless serve.poll_seconds is more
-_SHORTEST = 0.5  # seconds until the second try of a service that has no model
+_SHORTEST, _SHORT, _LONGEST = 0.5, 5.0, 60.0  # seconds until the second try (without a model, with one), and the last
 _MENDED = 600.0  # seconds after which an object that arrived damaged may have been restored
 _JITTER = 0.1
 _log = logging.getLogger(__name__)
@@ -66,8 +65,11 @@ class Watcher:
         self._stop = threading.Event()
         self._seat = threading.Lock()  # whoever puts a model into service has it
         self._ink = threading.Lock()  # whoever writes the status
+        self._opening = threading.Lock()  # whoever is in native code
         self.looked = threading.Event()
         """Set when the first look has come to an end."""
+        self.found = threading.Event()
+        """Set when the registry has told of a version; it may still have to be copied and verified."""
         self.fault: Exception | None = None
         """What the first look failed with."""
         self._etag: str | None = None
@@ -88,11 +90,13 @@ class Watcher:
         """Begin to look."""
         self._thread.start()
 
-    def stop(self, patience: float = 5.0) -> None:
-        """Look no more; waits a little for what is under way."""
+    def stop(self) -> None:
+        """Look no more; does not wait for a registry that hangs."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(patience)
+            self._thread.join(0.5)
+        # A process must not end in the middle of native code; from here on, nothing is opened.
+        self._opening.acquire(timeout=_LONGEST)
 
     def stand_in(self) -> bool:
         """Let the version that answered last answer again, from its copy, and tell whether it does.
@@ -160,14 +164,18 @@ class Watcher:
 
     def _follow(self, target: Callable[[], ModelVersion]) -> Exception | None:
         """Let the version that should answer do so; what kept it from that is returned."""
-        started, version = time.monotonic(), None
+        started = time.monotonic()
+        version: ModelVersion | None = None
         try:
             version = target()
+            self.found.set()
             if version == self._refused and time.monotonic() < self._again:
                 return None
             self._let_answer(version, started)
         except Exception as error:
-            if not self._stop.is_set():
+            if version is None and self._refused is not None:  # it was only to be seen whether that one was mended
+                self._unanswered(error)
+            elif not self._stop.is_set():
                 self._not_swapped(version, error, started)
             return error
         self._settled, self._refused, self._failures = True, None, 0
@@ -196,16 +204,18 @@ class Watcher:
         return folder
 
     def _verified(self, version: ModelVersion, folder: Path) -> Predictor:
-        threads = self._settings.thread_count
         try:
-            trial.run(folder, self._stop.is_set)
-            return opened(version, folder, threads)
+            return self._opened(version, folder)
         except BundleRefusedError:
             if copies.intact(folder, version.files):
                 raise
-        self._folder(version)  # somebody has tidied up, or the disk has lost something: that is no fault of the version
+        # Somebody has tidied up, or the disk has lost something: that is no fault of the version.
+        return self._opened(version, self._folder(version))
+
+    def _opened(self, version: ModelVersion, folder: Path) -> Predictor:
         trial.run(folder, self._stop.is_set)
-        return opened(version, folder, threads)
+        with self._opening:
+            return opened(version, folder, self._settings.thread_count)
 
     def _seated(self, predictor: Predictor, source: Source, started: float) -> None:
         """Put a model into service, and tell of it."""
@@ -274,9 +284,8 @@ class Watcher:
 
     def _back_off(self, failures: int) -> float:
         """Seconds until the next try: doubled with each failure in a row; quick at first while nothing answers."""
-        poll = self._settings.serve.poll_seconds
-        first = poll if self._holder.ready is not None else min(poll, _SHORTEST)
-        return float(min(first * 2 ** min(failures - 1, 16), max(_LONGEST, poll)))
+        first = min(self._settings.serve.poll_seconds, _SHORT if self._holder.ready is not None else _SHORTEST)
+        return float(min(first * 2 ** min(failures - 1, 16), _LONGEST))
 
     def _pause(self) -> float:
         """Seconds until the next look, a little more or less, so that many services do not ask at the same moment."""

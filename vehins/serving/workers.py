@@ -60,6 +60,7 @@ class _Worker:
         self.pipe: Connection
         self.beat: Any
         self.is_ready = False
+        self.fault: VehinsError | None = None
         self.started = self.start_at = 0.0
         self.deaths = 0
 
@@ -67,7 +68,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         self.pipe, theirs = context.Pipe()
         self.beat = context.Value("d", time.monotonic(), lock=False)
-        self.is_ready, self.started = False, time.monotonic()
+        self.is_ready, self.fault, self.started = False, None, time.monotonic()
         # Settings go through a pipe: what is secret in them is on no command line.
         self.process = context.Process(
             target=_work, args=(settings, found, theirs, self.beat), name=f"vehins serve, worker {self.number}"
@@ -75,16 +76,14 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def heard(self) -> VehinsError | None:
-        """Take what the process has said; the error that it could not start for, if that is it."""
-        fault = None
+    def listen(self) -> None:
+        """Take what the process has said: that it is ready, or why it cannot start."""
         with suppress(EOFError, OSError):
             while self.pipe.poll():
                 said = self.pipe.recv()
                 self.is_ready = self.is_ready or said == "ready"
                 if isinstance(said, dict):
-                    fault = _error_of(said)
-        return fault
+                    self.fault = _error_of(said)
 
     def tell(self, word: str) -> None:
         with suppress(OSError, ValueError):
@@ -160,15 +159,17 @@ class _Supervisor:
         for worker in self._workers:
             if worker.process is None:
                 continue
-            fault = worker.heard()
+            worker.listen()
             if worker.is_hung():
                 _log.error("Worker %s has not answered for %.0f s and is killed", worker.number, _HUNG)
                 worker.process.kill()
                 worker.process.join()
             if not worker.process.is_alive():
-                self._died(worker, worker.heard() or fault)
+                worker.listen()  # its last words
+                self._died(worker)
 
-    def _died(self, worker: _Worker, fault: VehinsError | None) -> None:
+    def _died(self, worker: _Worker) -> None:
+        fault = worker.fault
         pid = worker.process.pid if worker.process is not None else None
         code = worker.bury()
         if pid is not None:
@@ -189,7 +190,7 @@ class _Supervisor:
         """Let all processes answer what is under way; a second signal, and the end of patience, break it off."""
         listener.close(self._found)  # each process has the socket for itself; it is gone when the last closes it
         serve = self._settings.serve
-        leave = 0.0 if self._signals[:1] == [signal.SIGINT] else serve.leave_seconds
+        leave = serve.leave_seconds if self._signals[:1] == [signal.SIGTERM] else 0.0
         for worker in self._alive():
             worker.tell(f"end {leave}")
         deadline = time.monotonic() + leave + serve.drain_seconds + _GRACE
