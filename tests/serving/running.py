@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from vehins.settings import Settings
 
@@ -44,11 +44,17 @@ def command(settings: Settings, *words: str) -> list[str]:
     return [sys.executable, "-W", "error", "-m", "vehins", "serve", *where, *words]
 
 
+def environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """This environment with some variables, and no other settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("VEHINS_")} | dict(variables)
+
+
 @contextmanager
 def running(settings: Settings, *words: str, **variables: str) -> Iterator[Service]:
     """Serve a workspace until the end of the block; ``variables`` are for its environment."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VEHINS_")} | variables
-    with subprocess.Popen(command(settings, *words), env=environment, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command(settings, *words), env=environment(variables), stderr=subprocess.PIPE, text=True
+    ) as process:
         service = Service("", process)
         try:
             assert process.stderr is not None

@@ -124,7 +124,7 @@ def test_a_browser_that_has_not_asked_for_the_key_yet_is_not_guessing(predictor:
 @pytest.mark.parametrize(
     ("keys", "headline"),
     [
-        (["short"], "An API key is too short"),
+        (["tiny"], "An API key is too short"),
         ([KEY, ""], "An API key is too short"),
         ([KEY, KEY], "An API key is repeated"),
         (["with a blank in between"], "An API key cannot stand in a header"),

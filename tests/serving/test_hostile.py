@@ -103,10 +103,11 @@ async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> l
 def test_a_connection_that_says_nothing_is_closed(service: Service) -> None:
     async def wait() -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        async with asyncio.timeout(hostile.ANSWER_SECONDS):
-            found = await reader.read()
-        writer.close()
-        return found
+        try:
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                return await reader.read()
+        finally:
+            writer.transport.abort()
 
     assert asyncio.run(wait()) == b""
 

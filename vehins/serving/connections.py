@@ -27,6 +27,7 @@ else:
 KEEP_ALIVE_SECONDS = 75
 """More than the 60 s after which AWS's load balancers drop an idle connection: they must never ask on a closed one."""
 _HEAD_SECONDS = 10.0
+_LINGER_SECONDS = 1.0
 _HEAD_BYTES = 64 * 1024
 _HEADERS = 100
 _URL_BYTES = 8 * 1024
@@ -55,7 +56,7 @@ NO_UPGRADE = Prepared(
     400,
     Fault(
         headline="A change of protocol is not offered",
-        detail="The request has a body, and asks to go on with another protocol than HTTP/1.1 (`Upgrade`).",
+        detail="The request has a body, and asks to go on with another protocol (`Upgrade`).",
         hint="Ask without: Java's client does after `.version(HttpClient.Version.HTTP_1_1)`.",
     ),
 )
@@ -96,6 +97,7 @@ class Connection(Plain):
     _bytes = 0  # of this request, but those that it began in
     _deadline: TimerHandle | None = None
     _answer = INVALID
+    _is_ended = False
 
     def connection_made(self, transport: Any) -> None:
         """Take a connection, unless there are too many."""
@@ -112,10 +114,12 @@ class Connection(Plain):
 
     def data_received(self, data: bytes) -> None:
         """Take some bytes of one request, or of several."""
+        if self._is_ended:
+            return
         super().data_received(data)
         if self._part is Part.NONE and self._is_answering():
             self._drop_deadline()
-        elif not self.transport.is_closing():
+        elif not (self._is_ended or self.transport.is_closing()):
             self._count(len(data))
 
     def _count(self, received: int) -> None:
@@ -200,8 +204,12 @@ class Connection(Plain):
             self.transport.close()
 
     def _end(self, answer: Prepared) -> None:
+        """Answer and close; what still comes is read for a moment, as a close amid it would destroy the answer."""
+        self._is_ended = True
+        self._drop_deadline()
         self.transport.write(answer.wire())
-        self.transport.close()
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
 
 
 def protocol(settings: ServeSettings) -> type[asyncio.Protocol] | str:

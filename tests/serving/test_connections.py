@@ -1,0 +1,191 @@
+"""Connections of a real service: what it says to what is no request, and where it stops to listen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import hostile
+import httpx
+import pytest
+from running import Service, command, environment, running
+from serving_models import GOOD
+
+from vehins.serving import connections
+from vehins.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vehins.settings import Settings
+
+KEY = "0123456789abcdef" * 2
+AUTHORIZED = f"Authorization: Bearer {KEY}".encode()
+GOOD_REQUEST = hostile.post(hostile.BODY, AUTHORIZED)
+KEPT = GOOD_REQUEST.replace(b"Connection: close", b"Connection: keep-alive")
+
+
+@pytest.fixture(scope="module")
+def service(served: Settings) -> Iterator[Service]:
+    with running(served, VEHINS_API_KEYS=KEY) as found:
+        yield found
+
+
+def raw(service: Service, request: bytes) -> list[tuple[int, Any]]:
+    """Send bytes on a connection of their own: status and body of each answer until the service closes it."""
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        try:
+            writer.write(request)
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                return await reader.read()
+        finally:
+            writer.transport.abort()
+
+    answers = asyncio.run(ask()).split(b"HTTP/1.1 ")[1:]
+    parts = [answer.partition(b"\r\n\r\n") for answer in answers]
+    return [(int(head[:3]), json.loads(body)) for head, _, body in parts if not head.startswith(b"1")]
+
+
+def check_error(answer: tuple[int, Any], status: int, headline: str) -> None:
+    assert answer[0] == status
+    assert list(answer[1]) == ["error"]
+    assert list(answer[1]["error"]) == ["headline", "detail", "hint"]
+    assert answer[1]["error"]["headline"] == headline
+
+
+@pytest.mark.parametrize("text", [b"nonsense\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9.9\r\n\r\n"])
+def test_what_is_no_http_gets_the_one_shape(service: Service, text: bytes) -> None:
+    [answer] = raw(service, text)
+    check_error(answer, 400, "The request is not valid HTTP")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [[b"X-%d: y" % number for number in range(101)], [b"X: " + b"y" * 400_000]],
+    ids=["many", "long"],
+)
+def test_a_head_that_is_too_large(service: Service, lines: list[bytes]) -> None:
+    [answer] = raw(service, hostile.post(hostile.BODY, AUTHORIZED, *lines))
+    check_error(answer, 431, "The head of the request is too large")
+
+
+def test_an_address_that_is_too_long(service: Service) -> None:
+    [answer] = raw(service, b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    check_error(answer, 431, "The head of the request is too large")
+
+
+def test_what_came_before_nonsense_is_answered_first(service: Service) -> None:
+    answers = raw(service, KEPT * 3 + b"nonsense\r\n\r\n")
+    assert [status for status, _ in answers] == [200] * 3
+    assert answers[0][1]["predictions"]
+
+
+def test_more_than_wait_for_their_turn(service: Service) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    answers = raw(service, request * 5_000)
+    assert {status for status, _ in answers} == {200}
+    assert len(answers) == connections._PIPELINED + 1
+
+
+def test_trailers_are_no_headers(service: Service) -> None:
+    """Nor are they kept, however many there are; and a key among them comes too late."""
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    body = b"%x\r\n%b\r\n0\r\n" % (len(hostile.BODY), hostile.BODY)
+    trailers = b"X-Trailer: y\r\n" * 1_000
+    assert [status for status, _ in raw(service, head + AUTHORIZED + b"\r\n\r\n" + body + trailers + b"\r\n")] == [200]
+    assert [status for status, _ in raw(service, head + b"\r\n" + body + AUTHORIZED + b"\r\n\r\n")] == [401]
+
+
+@pytest.mark.parametrize("framing", [b"zz\r\n", b"-1\r\n", b"ffffffffffffffffffff\r\n"])
+def test_a_body_whose_framing_is_broken(service: Service, framing: bytes) -> None:
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" + AUTHORIZED + b"\r\n\r\n"
+    [answer] = raw(service, head + framing)
+    check_error(answer, 400, "The request is not valid HTTP")
+
+
+def test_two_lengths_are_none(service: Service) -> None:
+    [answer] = raw(service, hostile.post(hostile.BODY, AUTHORIZED, b"Transfer-Encoding: chunked"))
+    check_error(answer, 400, "The request is not valid HTTP")
+
+
+def test_a_change_of_protocol(service: Service) -> None:
+    """As Java's client offers it: with a body the offer cannot be passed over, without one it is."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB"
+    [answer] = raw(service, GOOD_REQUEST.replace(b"Connection: close", offer))
+    check_error(answer, 400, "A change of protocol is not offered")
+    [answer] = raw(service, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + offer + b"\r\n\r\n")
+    assert answer == (200, {"status": "alive"})
+
+
+def test_a_body_that_is_only_sent_when_it_is_wanted(service: Service) -> None:
+    expecting = hostile.post(hostile.BODY, AUTHORIZED, b"Expect: 100-continue")
+    assert [status for status, _ in raw(service, expecting)] == [200]
+    too_large = hostile.post(b"", AUTHORIZED, b"Expect: 100-continue", length=9_000_000)
+    assert [status for status, _ in raw(service, too_large)] == [413]
+
+
+def test_a_kept_connection_serves_on_after_a_refusal(service: Service) -> None:
+    with httpx.Client(base_url=service.url, trust_env=False, headers={"X-API-Key": KEY}) as client:
+        statuses = [
+            client.post("/v1/predict", content=body).status_code for body in (b"{", hostile.BODY, b"", hostile.BODY)
+        ]
+        assert statuses == [422, 200, 422, 200]
+
+
+def test_nothing_of_a_key_is_in_what_the_service_says(service: Service) -> None:
+    httpx.get(service.url + "/v1/model", headers={"X-API-Key": KEY}, trust_env=False)
+    httpx.get(service.url + "/v1/model", headers={"X-API-Key": "wrong" + KEY}, trust_env=False)
+    assert not any(KEY in line for line in service.said)
+
+
+def test_more_connections_than_there_may_be(served: Settings) -> None:
+    """In this process: a protocol whose bound is small, on a server of uvicorn's own."""
+    import uvicorn
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def run() -> None:
+        protocol: Any = connections.protocol(ServeSettings(request_timeout=5))
+        protocol.most = 2
+        server = uvicorn.Server(uvicorn.Config(app, port=0, http=protocol, lifespan="off", log_config=None))
+        task = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert b"The service is busy" in await reader.read()
+        for one in (writer, *(writer for _, writer in kept)):
+            one.transport.abort()
+        server.should_exit = True
+        await task
+
+    asyncio.run(run())
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "headline"),
+    [({}, "The service needs an API key here"), ({"VEHINS_API_KEYS": "too-short"}, "An API key is too short")],
+)
+def test_it_does_not_start_open_to_the_world(served: Settings, variables: dict[str, str], headline: str) -> None:
+    words = command(served, "--host", "0.0.0.0", "--json")
+    ended = subprocess.run(words, env=environment(variables), capture_output=True, text=True, check=False)
+    assert ended.returncode == 3
+    error = json.loads(ended.stdout)["error"]
+    assert error["headline"] == headline
+    assert "too-short" not in ended.stdout + ended.stderr
+
+
+def test_it_starts_open_to_the_world_when_it_is_told_to(served: Settings) -> None:
+    with running(served, "--host", "0.0.0.0", "--allow-anonymous") as service:
+        answer = httpx.post(service.url + "/v1/predict", json={"rows": [GOOD]}, trust_env=False)
+        assert answer.status_code == 200
