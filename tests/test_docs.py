@@ -23,6 +23,7 @@ WRITTEN = [
     "docs/how-it-works.md",
     "docs/training.md",
     "docs/using-the-model.md",
+    "docs/serving.md",
     "docs/registry.md",
     "docs/doctor.md",
     "docs/credentials.md",

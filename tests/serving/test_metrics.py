@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from serving_models import GOOD, app_of, ask
 
 import vehins
 from vehins.serving.observer import SwapOutcome
-from vehins.serving.telemetry import processes
+from vehins.serving.telemetry import access, logs, processes
 from vehins.serving.telemetry.metrics import SCORES, Metrics
+from vehins.serving.telemetry.predictions import COLUMNS
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -220,3 +222,15 @@ def test_one_worker_needs_no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ
         processes.ended(12345)
     assert os.environ["PROMETHEUS_MULTIPROC_DIR"] == str(tmp_path)
+
+
+def test_the_document_has_every_metric_every_field_and_every_column() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    rows = [
+        f"| `{name}` | {family.kind} | {', '.join(f'`{label}`' for label in family.labels)} | {family.text} |"
+        for name, family in Metrics().families.items()
+    ]
+    assert re.findall(r"^\| `vehins_\w+` \| .*$", text, re.MULTILINE) == rows
+    for fields in (access.FIELDS, logs.FIELDS, COLUMNS):
+        table = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in fields.items())
+        assert f"| --- | --- |\n{table}\n\n" in text

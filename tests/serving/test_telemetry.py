@@ -23,7 +23,6 @@ from vehins.serving.app import create_app
 from vehins.serving.holder import Holder
 from vehins.serving.telemetry import access, logs
 from vehins.serving.telemetry.lines import LineWriter
-from vehins.serving.telemetry.metrics import Metrics
 from vehins.serving.telemetry.telemetry import Telemetry
 from vehins.settings.sections import ServeSettings
 
@@ -309,7 +308,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any
 
 def test_every_record_is_an_object(captured: Callable[[], list[dict[str, Any]]]) -> None:
     remember("hunter2hunter2")
-    with logs.json_logs(Metrics(), 1.0):
+    with logs.json_logs(1.0):
         logging.getLogger("vehins.serving").info("swapped to %d", 3)
         logging.getLogger("uvicorn.error").error("reached mongodb://me:secret1@host with hunter2hunter2")
         logging.getLogger("lightgbm").info("chatter")
@@ -343,7 +342,7 @@ def test_every_record_is_an_object(captured: Callable[[], list[dict[str, Any]]])
 def test_logging_is_afterwards_as_it_was(captured: Callable[[], list[dict[str, Any]]]) -> None:
     root, hook = logging.getLogger(), threading.excepthook
     before = (list(root.handlers), root.level, logging.getLogger("vehins").level)
-    with logs.json_logs(Metrics(), 1.0):
+    with logs.json_logs(1.0):
         assert len(root.handlers) == 1
     assert (list(root.handlers), root.level, logging.getLogger("vehins").level) == before
     assert threading.excepthook is hook

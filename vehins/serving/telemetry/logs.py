@@ -17,9 +17,7 @@ from vehins.serving.telemetry.exchange import current
 from vehins.serving.telemetry.lines import LineWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from vehins.serving.telemetry.metrics import Metrics
+    from collections.abc import Callable, Iterator
 
 LOGGER = "vehins"
 _LOGGER = logging.getLogger("vehins.serving")
@@ -80,9 +78,12 @@ class JsonHandler(logging.Handler):
 
 
 @contextmanager
-def json_logs(metrics: Metrics, drain_seconds: float) -> Iterator[LineWriter]:
-    """Let all that this process logs go to stderr as JSON lines, as long as the context lasts."""
-    writer = LineWriter(_dropped, metrics.line_dropped)
+def json_logs(drain_seconds: float, on_drop: Callable[[], None] = lambda: None) -> Iterator[LineWriter]:
+    """Let all that this process logs go to stderr as JSON lines, as long as the context lasts.
+
+    At its end, what still waits has so many seconds. ``on_drop`` hears of every line that is dropped.
+    """
+    writer = LineWriter(_dropped, on_drop)
     root, own, handler = logging.getLogger(), logging.getLogger(LOGGER), JsonHandler(writer)
     before = (root.handlers, root.level, own.level, threading.excepthook)
     root.handlers = [handler]

@@ -86,7 +86,7 @@ def opened(settings: Settings) -> Iterator[Telemetry]:
     """
     with ExitStack() as stack:
         metrics = Metrics()
-        writer = stack.enter_context(json_logs(metrics, settings.serve.drain_seconds))
+        writer = stack.enter_context(json_logs(settings.serve.drain_seconds, metrics.line_dropped))
         kept = []
         if settings.prediction_log is not None:
             kept.append(PredictionLog(settings.prediction_log, metrics))
