@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from vehins.serving.telemetry.exchange import Exchange
 
-CLIENT = "client_id"
-"""Where the scope of a request has the name of its client, once a layer below has found out."""
+CLIENT = "vehins.client"
+"""Where the scope of a request has the name of its client, once a layer further in has found out."""
 PATH_CHARACTERS = 200
 
 FIELDS = {

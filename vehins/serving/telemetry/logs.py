@@ -78,9 +78,12 @@ class JsonHandler(logging.Handler):
 
 
 @contextmanager
-def json_logs(drain_seconds: float, on_dropped: Callable[[], None] = lambda: None) -> Iterator[LineWriter]:
-    """Let all that this process logs go to stderr as JSON lines, as long as the context lasts."""
-    writer = LineWriter(_dropped, on_dropped)
+def json_logs(drain_seconds: float, on_drop: Callable[[], None] = lambda: None) -> Iterator[LineWriter]:
+    """Let all that this process logs go to stderr as JSON lines, as long as the context lasts.
+
+    At its end, what still waits has so many seconds. ``on_drop`` hears of every line that is dropped.
+    """
+    writer = LineWriter(_dropped, on_drop)
     root, own, handler = logging.getLogger(), logging.getLogger(LOGGER), JsonHandler(writer)
     before = (root.handlers, root.level, own.level, threading.excepthook)
     root.handlers = [handler]

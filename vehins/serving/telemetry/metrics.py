@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vehins.serving.telemetry import processes
 
@@ -145,28 +145,36 @@ def _about(ready: Ready) -> tuple[str, int, str]:
     return predictor.name, predictor.version, predictor.bundle.digest[:12]
 
 
+class Family(NamedTuple):
+    """A metric as the documentation lists it."""
+
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
 class _Made:
     """Makes metrics with the names of this service."""
 
     def __init__(self, registry: Any) -> None:
         self._registry = registry
-        self.families: dict[str, str] = {}
-        """What each metric means, by its name."""
+        self.families: dict[str, Family] = {}
+        """Each metric by its name."""
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Any:
         from prometheus_client import Counter
 
-        self.families[f"vehins_{name}_total"] = text
+        self.families[f"vehins_{name}_total"] = Family("counter", tuple(labels), text)
         return Counter(name, text, labels, namespace="vehins", registry=self._registry)
 
     def gauge(self, name: str, text: str, labels: Sequence[str], workers: Any) -> Any:
         from prometheus_client import Gauge
 
-        self.families[f"vehins_{name}"] = text
+        self.families[f"vehins_{name}"] = Family("gauge", tuple(labels), text)
         return Gauge(name, text, labels, namespace="vehins", registry=self._registry, multiprocess_mode=workers)
 
     def histogram(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> Any:
-        self.families[f"vehins_{name}"] = text
+        self.families[f"vehins_{name}"] = Family("histogram", tuple(labels), text)
         return _histogram()(name, text, labels, namespace="vehins", registry=self._registry, buckets=bounds)
 
 
