@@ -32,9 +32,12 @@ class PredictAnswer(Answer):
     predictions: list[Prediction]
 
 
-class ExplainedPrediction(Prediction):
+class ExplainedPrediction(Answer):
     """What the model says of one customer, and why."""
 
+    probability: float = Field(description="Probability that the customer says yes.")
+    percentile: float = Field(description="Share of the training population that scores no higher, in percent.")
+    contact: bool = Field(description="Whether contacting this customer pays: probability >= cutoff.")
     reasons: list[Reason] = Field(description="The strongest contributions to its score, the strongest first.")
 
 

@@ -80,6 +80,5 @@ def _answer(
     for observer in observers:
         observer.answered(ready, rows, predictions)
     if count:
-        found = explain.explained(ready, rows, predictions, count)
-        return ExplainedAnswer(model=name(ready.predictor), predictions=found)
+        return explain.answer(ready, rows, predictions, count)
     return PredictAnswer(model=name(ready.predictor), predictions=predictions)
