@@ -26,6 +26,7 @@ WRITTEN = [
     "docs/registry.md",
     "docs/doctor.md",
     "docs/credentials.md",
+    "docs/serving.md",
 ]
 
 

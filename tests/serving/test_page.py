@@ -58,7 +58,9 @@ def test_the_form_is_made_from_the_schema(app: FastAPI, predictor: Predictor) ->
         assert re.search(rf'<{tag} [^>]*id="f{number}" name="{name}"', response.text)
         assert f'<label for="f{number}">' in response.text
     assert "Age of the customer, in years, 18 to 120" in text_of(response)
-    assert f"version {predictor.version}" in text_of(response)
+    assert predictor.trained_at is not None
+    trained, registered = words.moment(predictor.trained_at), words.moment(predictor.created_at)
+    assert f"version {predictor.version} , trained {trained} , registered {registered}" in text_of(response)
 
 
 def test_nothing_on_the_page_needs_a_laxer_policy(app: FastAPI) -> None:

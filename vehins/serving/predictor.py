@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,8 +17,6 @@ from vehins.registry.registry import Registry
 from vehins.registry.stores import open_store
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     import polars as pl
 
     from vehins.registry.registry import ModelVersion
@@ -71,6 +70,15 @@ class Predictor:
     def created_at(self) -> datetime:
         """When the version was registered."""
         return self._version.created_at
+
+    @property
+    def trained_at(self) -> datetime | None:
+        """When it was trained: the id of the artifact that it comes from begins with that."""
+        moment = self._version.lineage.get("TrainedModel", "").partition("-")[0]
+        try:
+            return datetime.strptime(moment, "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
+        except ValueError:  # registered by other means than `vehins push`
+            return None
 
     @property
     def metrics(self) -> dict[str, Scalar | None]:
