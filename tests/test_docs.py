@@ -28,6 +28,7 @@ WRITTEN = [
     "docs/serving.md",
     "docs/doctor.md",
     "docs/credentials.md",
+    "docs/serving.md",
 ]
 
 

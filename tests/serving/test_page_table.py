@@ -128,7 +128,7 @@ def test_keys() -> None:
 
 def test_a_file_without_a_key_is_scored_all_the_same() -> None:
     found = divided([{name: text for name, text in GOOD.items() if name != "id"}] * 2)
-    assert (found.keys, len(found.good), found.bad) == ([], 2, [])
+    assert (found.key, len(found.good), found.bad) == (None, 2, [])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from vehins.model import reasons
-from vehins.serving.answers import ExplainedPrediction, Fault, RefusedAnswer
+from vehins.serving.answers import ExplainedAnswer, ExplainedPrediction, Fault, ModelName, RefusedAnswer
 from vehins.serving.failures import RefusalError
 
 if TYPE_CHECKING:
@@ -68,20 +68,21 @@ def check_rows(rows: int) -> None:
         raise _refused("Too many rows to give reasons for", detail, hint)
 
 
-def explained(
+def answer(
     ready: Ready, rows: Sequence[Mapping[str, Scalar | None]], predictions: Sequence[Prediction], count: int
-) -> list[ExplainedPrediction]:
+) -> ExplainedAnswer:
     """The predictions with their ``count`` strongest reasons."""
-    found = reasons.of_rows(ready.predictor.bundle, rows, count)
-    return [
+    model = ready.predictor
+    explained = [
         ExplainedPrediction(
             probability=prediction.probability,
             percentile=prediction.percentile,
             contact=prediction.contact,
             reasons=why,
         )
-        for prediction, why in zip(predictions, found, strict=True)
+        for prediction, why in zip(predictions, reasons.of_rows(model.bundle, rows, count), strict=True)
     ]
+    return ExplainedAnswer(model=ModelName(name=model.name, version=model.version), predictions=explained)
 
 
 def _refused(headline: str, detail: str, hint: str) -> RefusalError:

@@ -114,9 +114,7 @@ def _answer(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observ
     for observer in observers:
         observer.answered(ready, rows, predictions)
     if count:
-        model = ModelName(name=ready.predictor.name, version=ready.predictor.version)
-        explained = explain.explained(ready, rows, predictions, count)
-        return ExplainedAnswer(model=model, predictions=explained).model_dump_json().encode()
+        return explain.answer(ready, rows, predictions, count).model_dump_json().encode()
     return _written(ready.predictor, predictions)
 
 

@@ -9,8 +9,8 @@ from vehins.serving.page import words
 
 if TYPE_CHECKING:
     from vehins.model.reasons import Reason
-    from vehins.serving.answers import ExplainedPrediction
     from vehins.serving.page.form import Field
+    from vehins.serving.predictor import Prediction
 
 REASONS = 5
 _HALF = 100.0  # width of the chart of a reason, from its middle
@@ -42,8 +42,8 @@ class Outcome:
     bars: list[Bar]
 
 
-def outcome(found: ExplainedPrediction, cutoff: float, fields: list[Field]) -> Outcome:
-    """A prediction in words and lengths; values are called as in the form."""
+def outcome(found: Prediction, reasons: list[Reason], cutoff: float, fields: list[Field]) -> Outcome:
+    """A prediction and its reasons in words and lengths; values are called as in the form."""
     probability, edge = words.apart(found.probability, cutoff)
     reached = "reaches" if found.contact else "does not reach"
     return Outcome(
@@ -54,7 +54,7 @@ def outcome(found: ExplainedPrediction, cutoff: float, fields: list[Field]) -> O
         percentile=words.percentile(found.percentile),
         contact=found.contact,
         because=f"A call pays from {edge} on; this customer {reached} that.",
-        bars=_bars(found.reasons, {(f.name, c.value): c.label for f in fields for c in f.choices}),
+        bars=_bars(reasons, {(f.name, c.value): c.label for f in fields for c in f.choices}),
     )
 
 

@@ -55,8 +55,10 @@ class Sheet:
 class Divided:
     """The rows, in their order."""
 
+    key: str | None
+    """Name of the key; None when the file has none."""
     keys: list[Scalar | None]
-    """The key of every row of the file; empty when it has none."""
+    """The key of every row of the file."""
     good: dict[int, Row]
     """The rows that can be scored, by their place in the file, from 0."""
     bad: list[BadLine]
@@ -88,9 +90,10 @@ def divide(sheet: Sheet, ready: Ready) -> Divided:
     table = ready.predictor.table
     rows = [cells.row(line.texts, table) for line in sheet.lines]
     keys, wrong_keys = _keys(sheet, table)
+    key = table.key if keys else None
     all_good = None if wrong_keys else cells.checked(rows, ready)
     if all_good is not None:
-        return Divided(keys, dict(enumerate(all_good)), [])
+        return Divided(key, keys, dict(enumerate(all_good)), [])
     good, bad = dict[int, "Row"](), []
     for place, (line, row) in enumerate(zip(sheet.lines, rows, strict=True)):
         clean = cells.checked([row], ready)
@@ -99,7 +102,7 @@ def divide(sheet: Sheet, ready: Ready) -> Divided:
             good[place] = clean[0]
         else:
             bad.append(BadLine(place, line.number, wrong))
-    return Divided(keys, good, bad)
+    return Divided(key, keys, good, bad)
 
 
 def refused(headline: str, detail: str, hint: str) -> RefusalError:

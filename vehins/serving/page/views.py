@@ -6,6 +6,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vehins.model import reasons
 from vehins.serving import explain
 from vehins.serving.answers import BadCell
 from vehins.serving.failures import NOT_READY
@@ -74,8 +75,8 @@ class Views:
         predictions = ready.predictor.predict(rows)
         for observer in self._observers:
             observer.answered(ready, rows, predictions)
-        [found] = explain.explained(ready, rows, predictions, REASONS)
-        answer = outcome(found, ready.predictor.cutoff, blank)
+        [why] = reasons.of_rows(ready.predictor.bundle, rows, REASONS)
+        answer = outcome(predictions[0], why, ready.predictor.cutoff, blank)
         return self._page(ready, 200, fields=form.filled(blank, texts, []), outcome=answer)
 
     def many(self, ready: Ready, upload: Upload) -> Response:
@@ -91,10 +92,15 @@ class Views:
             self._tell_refused(ready, {bad.place: bad.wrong for bad in divided.bad})
         if divided.bad and not (wish.others and divided.good):
             return self._page(ready, 422, **self._bad_lines(upload, sheet, divided, wish))
-        predictions = scores.predictions(divided, ready, wish)
+        if wish.reasons:
+            explain.check_rows(len(divided.good))
+        rows = list(divided.good.values())
+        predictions = ready.predictor.predict(rows)
         for observer in self._observers:
-            observer.answered(ready, list(divided.good.values()), predictions)
-        return _download(scores.write(sheet, divided, predictions, ready, wish), upload.name, divided)
+            observer.answered(ready, rows, predictions)
+        why = reasons.of_rows(ready.predictor.bundle, rows, scores.REASONS) if wish.reasons else None
+        content = scores.write(sheet, divided, scores.told(ready.predictor, predictions, why), wish)
+        return _download(content, upload.name, divided)
 
     def refused(self, ready: Ready | None, error: RefusalError) -> Response:
         """Why what was sent cannot be used."""
