@@ -179,8 +179,8 @@ class Box:
 
     def reset(self) -> None:
         """Nothing runs and nothing is remembered."""
-        for container in self.containers():
-            self.docker("rm", "--force", "--volumes", container)
+        if found := self.containers():
+            self.docker("rm", "--force", "--volumes", *found)
         shutil.rmtree(self.folder / "state", ignore_errors=True)
         self.write_settings()
 
@@ -201,7 +201,7 @@ def running_box(docker: Daemon) -> Iterator[Box]:
     folder = docker.folder / "box"
     folder.mkdir()
     box = Box(folder, docker)
-    docker.stop()
+    docker.stop_all()
     docker.start()
     box.start_haproxy()
     try:

@@ -30,7 +30,9 @@ ARG MODE
 ENV MODE=$MODE
 ENTRYPOINT ["/usr/bin/python3", "/standin.py"]
 """
-KILLS = 40 if os.environ.get("VEHINS_TEST_SLOW") else 8
+SLOW = bool(os.environ.get("VEHINS_TEST_SLOW"))
+KILLS = 40 if SLOW else 5
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +55,13 @@ def fresh(machine: Box) -> Box:
 
 
 @pytest.fixture
-def box(fresh: Box) -> Box:
+def box(machine: Box) -> Box:
     """A box that serves version 1."""
-    assert fresh("standin:good", "1").status["healthy"]
-    return fresh
+    machine.write_settings()
+    current = machine.status()["current"]
+    if not current or (current["image"], current["version"]) != ("standin:good", "1"):
+        machine("standin:good", "1")
+    return machine
 
 
 def serves(box: Box, version: int) -> bool:
@@ -83,7 +88,7 @@ def test_a_new_version_takes_over(box: Box) -> None:
     with box.never_failing("a good image") as told:
         found = box("standin:next", "2").status
     assert serves(box, 2)
-    assert (found["current"]["slot"], found["previous"]["version"], found["last"]["outcome"]) == ("green", "1", "done")
+    assert (found["previous"]["version"], found["last"]["outcome"]) == ("1", "done")
     assert list(told.versions) == ["1", "2"]
 
 
@@ -173,7 +178,7 @@ def until(check: object, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", SIGNALS if SLOW else SIGNALS[:1])
 def test_told_to_end_it_goes_back(box: Box, number: signal.Signals) -> None:
     with box.never_failing(f"ended by {number.name}"):
         process = box.begin("standin:never", "2")
@@ -270,6 +275,7 @@ def test_images_that_nothing_names_go(box: Box, tmp_path: Path) -> None:
     for number in range(2, 5):
         tmp_path.joinpath("Dockerfile").write_text(f"FROM standin:good\nLABEL number={number}\n")
         box.docker.build(f"several:{number}", tmp_path)
+    for number in range(2, 5):
         box(f"several:{number}", str(number))
     kept = box.docker("images", "several", "--format", "{{.Tag}}").split()
     assert sorted(kept) == ["3", "4"]

@@ -41,6 +41,7 @@ class Daemon:
     network: int
     """Process whose network namespace is the daemon's."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    containerd: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def socket(self) -> str:
@@ -67,41 +68,68 @@ class Daemon:
         return done.stdout if check else done.stdout + done.stderr
 
     def start(self, *, inside: bool = True) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers. As on a real machine, containerd is a service of its own."""
         # While images are built, it has this machine's network and leaves the rules of that alone.
         options = [] if inside else ["--bridge=none", "--iptables=false", "--ip6tables=false"]
-        paths = {"-H": self.socket, "--data-root": "data", "--exec-root": "exec", "-p": "docker.pid"}
-        command = ["dockerd", *_DAEMON_OPTIONS, *options]
-        for name, value in paths.items():
-            command += [name, value if "://" in value else str(self.folder / value)]
-        with (self.folder / "dockerd.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.inside, *command] if inside else command, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-            )
+        before = self.inside if inside else []
+        if self.containerd is None:
+            self._start_containerd(before)
+        paths = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "docker.pid"}
+        folders = [word for name, path in paths.items() for word in (name, str(self.folder / path))]
+        self.process = self._run(
+            *before, "dockerd", "-H", self.socket, "--containerd", self._address, *folders, *_DAEMON_OPTIONS, *options
+        )
         deadline = time.monotonic() + _PATIENCE
         while "Server Version" not in self("info", check=False):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                log_text = (self.folder / "dockerd.log").read_text(errors="replace")[-1500:]
+                told = (self.folder / "daemons.log").read_text(errors="replace")[-1500:]
                 self.stop(signal.SIGKILL)
-                pytest.skip(f"dockerd does not start here: {log_text}")
+                pytest.skip(f"dockerd does not start here: {told}")
             time.sleep(0.1)
+
+    @property
+    def _address(self) -> str:
+        return str(self.folder / "containerd.sock")
+
+    def _start_containerd(self, before: list[str]) -> None:
+        config = self.folder / "containerd.toml"
+        config.write_text(
+            f'version = 2\nroot = "{self.folder}/containerd"\nstate = "{self.folder}/containerd-run"\n'
+            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self._address}"\n'
+        )
+        self.containerd = self._run(*before, "containerd", "--config", str(config))
+        deadline = time.monotonic() + _PATIENCE
+        while not Path(self._address).exists() and self.containerd.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "daemons.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End it; its containers live on."""
-        if self.process is None:
-            return
-        self.process.send_signal(number)
-        self.process.wait(_PATIENCE)
-        self.process = None
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(_PATIENCE)
+            self.process = None
+
+    def stop_all(self) -> None:
+        """End it and containerd."""
+        self.stop()
+        if self.containerd is not None:
+            self.containerd.terminate()
+            self.containerd.wait(_PATIENCE)
+            self.containerd = None
 
     def end(self) -> None:
         """End it with all of its containers and helpers."""
         with suppress(Exception):
             if self.process is None or self.process.poll() is not None:
                 self.start()
-            for container in self("ps", "--all", "--quiet").split():
-                self("rm", "--force", "--volumes", container, check=False)
-        self.stop()
+            if containers := self("ps", "--all", "--quiet").split():
+                self("rm", "--force", "--volumes", *containers, check=False)
+        with suppress(Exception):
+            self.stop_all()
         self.kill_all()
 
     def kill_all(self) -> None:
@@ -109,6 +137,9 @@ class Daemon:
         for process in [*self._of_containers(), *self._helpers()]:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        if self.containerd is not None:
+            self.containerd.wait(_PATIENCE)
+            self.containerd = None
 
     def _helpers(self) -> list[int]:
         """containerd and its shims, told from those of others by the folder of their sockets."""
@@ -122,7 +153,7 @@ class Daemon:
 
     def _of_containers(self) -> list[int]:
         """The first process of each container, by what the runtime keeps of it."""
-        return [int(path.read_text()) for path in (self.folder / "exec").rglob("init.pid")]
+        return [int(path.read_text()) for path in (self.folder / "containerd-run").rglob("init.pid")]
 
     def build(self, tag: str, context: Path, *words: str) -> None:
         """Build an image."""
