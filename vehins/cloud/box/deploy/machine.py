@@ -46,7 +46,7 @@ class Machine:
         try:
             self.docker(
                 *("create", "--name", it.container, "--label", f"vehins.slot={it.slot}", "--restart", "no"),
-                *("--read-only", "--tmpfs", "/tmp:size=64m,mode=1777", "--volume", "vehins-cache:/cache"),  # noqa: S108
+                *("--read-only", "--tmpfs", "/tmp:size=64m,mode=1777", "--volume", "vehins-cache:/var/lib/vehins"),  # noqa: S108
                 *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", self.settings["USER"]),
                 *("--memory", memory, "--memory-swap", memory, "--pids-limit", "256"),
                 *("--publish", f"127.0.0.1:{self.settings.ports[it.slot]}:{CONTAINER_PORT}"),
