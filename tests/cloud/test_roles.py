@@ -3,9 +3,9 @@
 The stack is made by the command on ministack, which makes roles and enforces none; trust and inline policies are
 carried over to moto as they came out, since moto's own CloudFormation loses them. Proven: the policies are well-formed
 by IAM's grammar, and each request below is allowed or refused by action and resource. Not proven: conditions of
-policies (`cloudwatch:namespace`), and that a token of GitHub is refused whose subject is another: moto looks into no token
-(test_foundation.py compares the trust literally). A refusal by moto comes before the thing is looked for, so what is
-allowed may well not be there.
+policies (`cloudwatch:namespace`), and that a token of GitHub is refused whose subject is another: moto looks into no
+token (test_foundation.py compares the trust literally). A refusal by moto comes before the thing is looked for, so what
+is allowed may well not be there.
 """
 
 from __future__ import annotations
