@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from stack_words import parsed
@@ -13,17 +12,17 @@ REASONS = {
     "ecr:GetAuthorizationToken": "a login is to the registry as a whole: AWS knows no resource for it",
     "ssm:GetCommandInvocation": "AWS knows no resource for it; the id of a command is a random one",
     "cloudwatch:PutMetricData": "AWS knows no resource for it; the condition allows the namespace of the stack alone",
-    "ec2messages:AcknowledgeMessage": "the agent's own channel: AWS knows no resource for it",
-    "ec2messages:DeleteMessage": "the agent's own channel: AWS knows no resource for it",
-    "ec2messages:FailMessage": "the agent's own channel: AWS knows no resource for it",
-    "ec2messages:GetEndpoint": "the agent's own channel: AWS knows no resource for it",
-    "ec2messages:GetMessages": "the agent's own channel: AWS knows no resource for it",
-    "ec2messages:SendReply": "the agent's own channel: AWS knows no resource for it",
+    "ec2messages:AcknowledgeMessage": "the agent's channel to Systems Manager; AWS's own policy has it so too",
+    "ec2messages:DeleteMessage": "the agent's channel to Systems Manager; AWS's own policy has it so too",
+    "ec2messages:FailMessage": "the agent's channel to Systems Manager; AWS's own policy has it so too",
+    "ec2messages:GetEndpoint": "the agent's channel to Systems Manager; AWS's own policy has it so too",
+    "ec2messages:GetMessages": "the agent's channel to Systems Manager; AWS's own policy has it so too",
+    "ec2messages:SendReply": "the agent's channel to Systems Manager; AWS's own policy has it so too",
     "ssm:UpdateInstanceInformation": "the agent tells of itself; its own instance would make a circle in the template",
-    "ssmmessages:CreateControlChannel": "the agent's own channel: AWS knows no resource for it",
-    "ssmmessages:CreateDataChannel": "the agent's own channel: AWS knows no resource for it",
-    "ssmmessages:OpenControlChannel": "the agent's own channel: AWS knows no resource for it",
-    "ssmmessages:OpenDataChannel": "the agent's own channel: AWS knows no resource for it",
+    "ssmmessages:CreateControlChannel": "the agent's channel to Systems Manager; AWS's own policy has it so too",
+    "ssmmessages:CreateDataChannel": "the agent's channel to Systems Manager; AWS's own policy has it so too",
+    "ssmmessages:OpenControlChannel": "the agent's channel to Systems Manager; AWS's own policy has it so too",
+    "ssmmessages:OpenDataChannel": "the agent's channel to Systems Manager; AWS's own policy has it so too",
 }
 
 
@@ -62,7 +61,9 @@ def readable(resource: Any) -> str:
     text = text[0] if isinstance(text, list) else text
     text = text.replace("${Name}", "BUCKET").replace("${AWS::StackName}", "STACK")
     text = text.replace("${DeployDocument}", "DEPLOY-DOCUMENT").replace("${Instance}", "BOX")
-    service, rest = re.fullmatch(r"arn:\$\{AWS::Partition\}:(\w+):[^:]*:[^:]*:(.*)", text).groups()
+    for name, value in {"Partition": "aws", "Region": "", "AccountId": ""}.items():
+        text = text.replace(f"${{AWS::{name}}}", value)
+    _, _, service, _, _, rest = text.split(":", 5)
     return f"{service} {rest}"
 
 
