@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vehins.serving import explain, failures
-from vehins.serving.answers import ErrorAnswer, ExplainedAnswer, ModelName, PredictAnswer, RefusedAnswer
+from vehins.serving.answers import ErrorAnswer, ExplainedAnswer, PredictAnswer, RefusedAnswer
 from vehins.serving.holder import Holder, Ready
 from vehins.serving.observer import Observer
 from vehins.serving.predictor import Prediction, Predictor
