@@ -28,6 +28,8 @@ def main(image: str, repository: str, tag: str) -> str:
         host, rest = login["proxyEndpoint"].removeprefix("https://"), repository
     if digest(ecr, rest, tag) is None:
         push(login, image, host, f"{host}/{rest}:{tag}")
+    else:
+        print(f"{tag} is in {rest} already; nothing is pushed twice", file=sys.stderr)
     return f"{host}/{rest}@{digest(ecr, rest, tag)}"
 
 

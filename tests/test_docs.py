@@ -26,6 +26,7 @@ WRITTEN = [
     "docs/registry.md",
     "docs/doctor.md",
     "docs/credentials.md",
+    "docs/operations.md",
 ]
 
 
@@ -62,7 +63,7 @@ def test_commands_that_the_documents_name_exist():
     names = {" ".join(path) for path, _ in _generator()._leaves(typer.main.get_command(app), ["vehins"])}
     for document in WRITTEN:
         text = (ROOT / document).read_text(encoding="utf-8")
-        for words in re.findall(r"\bvehins ((?:pipeline|runs|models|config) [a-z]+|[a-z]+)\b(?=[ `\n])", text):
+        for words in re.findall(r"\bvehins ((?:pipeline|runs|models|config|cloud) [a-z]+|[a-z]+)\b(?=[ `\n])", text):
             prefixes = {f"vehins {words}", f"vehins {words.split()[0]}"}
             is_command = f"`vehins {words}" in text or f"bin/vehins {words}" in text or f"$ vehins {words}" in text
             assert not is_command or prefixes & names, f"{document} names `vehins {words}`"
