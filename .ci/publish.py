@@ -39,7 +39,7 @@ def digest(ecr: Any, name: str, tag: str) -> str | None:
         found = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])["imageDetails"]
     except ecr.exceptions.ImageNotFoundException:
         return None
-    return str(found[0]["imageDigest"])
+    return str(found[0]["imageDigest"]) if found else None
 
 
 def push(login: dict[str, Any], image: str, host: str, target: str) -> None:
