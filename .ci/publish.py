@@ -28,6 +28,8 @@ def main(image: str, repository: str, tag: str) -> str:
         host, rest = login["proxyEndpoint"].removeprefix("https://"), repository
     if digest(ecr, rest, tag) is None:
         push(login, image, host, f"{host}/{rest}:{tag}")
+    else:
+        print(f"{tag} is in {rest} already; nothing is pushed twice", file=sys.stderr)
     return f"{host}/{rest}@{digest(ecr, rest, tag)}"
 
 
@@ -37,7 +39,7 @@ def digest(ecr: Any, name: str, tag: str) -> str | None:
         found = ecr.describe_images(repositoryName=name, imageIds=[{"imageTag": tag}])["imageDetails"]
     except ecr.exceptions.ImageNotFoundException:
         return None
-    return str(found[0]["imageDigest"])
+    return str(found[0]["imageDigest"]) if found else None
 
 
 def push(login: dict[str, Any], image: str, host: str, target: str) -> None:

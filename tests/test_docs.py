@@ -30,6 +30,7 @@ WRITTEN = [
     "docs/cloud.md",
     "docs/credentials.md",
     "docs/serving.md",
+    "docs/operations.md",
 ]
 
 
