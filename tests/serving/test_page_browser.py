@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from serving_models import GOOD
-from test_page import spoilt
+from test_form_page import spoilt
 
 import vehins
 from vehins import scoring
