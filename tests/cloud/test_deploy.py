@@ -127,6 +127,16 @@ def test_how_it_ends(here: Any, script: Script, ended: int, code: int, headline:
     assert error["hint"]
 
 
+def test_what_serves_is_not_known_then(here: Any, script: Script) -> None:
+    """The script goes away after it has failed."""
+    script.ends(1, err="vehins-deploy: /readyz answers 503\n", status="")
+    path = script.folder / "vehins-deploy"
+    path.write_text(path.read_text().replace("cat out", "rm vehins-deploy"))
+    error = here("deploy", "4", "--image", IMAGE, "--json", code=5).error
+    assert error["headline"].startswith("The box did not take it; what serves now cannot be asked: ")
+    assert error["detail"] == "/readyz answers 503."
+
+
 def test_a_first_deployment_that_fails_leaves_nothing(here: Any, script: Script) -> None:
     script.ends(1, status="", after={"healthy": False, "current": None})
     error = here("deploy", "4", "--image", IMAGE, "--json", code=5).error

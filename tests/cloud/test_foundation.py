@@ -59,7 +59,14 @@ def test_up_tells_each_step_and_ends_with_the_outputs(stack: Stack, vehins: Vehi
     assert re.search(r"^\d\d:\d\d:\d\d  Bucket +CREATE_COMPLETE$", answer.err, re.M)
     assert answer.json["status"] == "CREATE_COMPLETE"
     assert answer.json["outputs"] == stack.outputs
-    assert set(stack.outputs) == {"BucketName", "Registry", "ImageRepository", "CiRoleArn", "RetrainRoleArn"}
+    assert set(stack.outputs) == {
+        "BucketName",
+        "Registry",
+        "ImageRepository",
+        "LogGroupName",
+        "CiRoleArn",
+        "RetrainRoleArn",
+    }
     again = vehins("cloud", "up", "--json", *stack.words)  # nobody has to say yes to nothing
     assert again.json["changes"] == []
     assert "is up to date" in again.err
@@ -145,7 +152,7 @@ def test_who_may_take_a_role(foundation: Stack, output: str, environment: str) -
 
 def test_without_a_repository_there_are_no_roles(stack: Stack, vehins: Vehins) -> None:
     vehins("cloud", "up", "--yes", *stack.words_without("repository"))
-    assert set(stack.outputs) == {"BucketName", "Registry", "ImageRepository"}
+    assert set(stack.outputs) == {"BucketName", "Registry", "ImageRepository", "LogGroupName"}
 
 
 def test_status_shows_what_there_is(foundation: Stack, vehins: Vehins) -> None:

@@ -147,7 +147,7 @@ def test_no_way_in_but_the_service() -> None:
 
 def test_the_bucket_keeps_old_versions_for_a_while_and_current_ones_for_ever() -> None:
     bucket = parsed()["Resources"]["Bucket"]
-    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert (bucket["DeletionPolicy"], bucket["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
     (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
     assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 90}
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}

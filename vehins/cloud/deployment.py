@@ -143,7 +143,7 @@ def outcome(answer: Answer, ask: Callable[[], Answer]) -> dict[str, Any]:
     detail = (lines[-1].removeprefix("vehins-deploy: ") if lines else "It says no more").rstrip(".") + "."
     kind, headline, hint = _MEANING.get(answer.code, _CUT_SHORT if answer.code > 128 else _NONSENSE)
     if kind is DeploymentRefusedError:
-        headline += "; " + _serving(_status(ask().out))
+        headline += "; " + _serving(ask)
     raise kind(headline, detail=detail, hint=hint)
 
 
@@ -186,9 +186,12 @@ _MEANING: dict[int, tuple[type[VehinsError], str, str]] = {
 }
 
 
-def _serving(status: dict[str, Any]) -> str:
+def _serving(ask: Callable[[], Answer]) -> str:
     """Who serves after a deployment that failed."""
-    current = status.get("current") or {}
+    try:
+        current = _status(ask().out).get("current") or {}
+    except VehinsError as error:  # that it failed is known, and counts for more
+        return f"what serves now cannot be asked: {error.headline}"
     if not current:
         return "nothing serves, as before"
     version = current.get("model_version") or current.get("version")
