@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
-from vehins.artifacts.manifest import Record
+from vehins.artifacts.record import Record
 from vehins.data.schema import Column, Scalar
 from vehins.model import wording
 

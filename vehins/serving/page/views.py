@@ -153,9 +153,7 @@ class Views:
 
     def _tell_refused(self, ready: Ready, wrong: dict[int, list[cells.Wrong]]) -> None:
         found = [
-            BadCell(row=place, column=item.column, value=item.value, rule=item.rule)
-            for place, items in wrong.items()
-            for item in items
+            BadCell.model_validate({"row": place, **item._asdict()}) for place, items in wrong.items() for item in items
         ]
         for observer in self._observers:
             observer.refused(ready, found)
