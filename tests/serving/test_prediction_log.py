@@ -109,7 +109,7 @@ def test_a_part_is_written_when_it_is_full_or_old(ready: Ready, tmp_path: Path) 
     answers = ready.predictor.predict(rows)
     for _ in range(3):
         log.answered(ready, rows, answers)
-        time.sleep(0.15)
+        until(lambda: log._waiting == 0)
     until(lambda: kept(metrics) == 80)
     assert [pl.read_parquet(path).height for path in parts(tmp_path)] == [80]
     log.close(60)
