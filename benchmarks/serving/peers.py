@@ -57,6 +57,11 @@ class Peer:
         return json.dumps({self.field: [list(row) for row in rows]}).encode()
 
 
+def environment(program: str | Path) -> dict[str, str]:
+    """Variables for a program, which may start others that lie beside it; it tells nobody that it runs."""
+    return {**os.environ, **QUIET, "PATH": os.pathsep.join((str(Path(program).parent), os.environ.get("PATH", "")))}
+
+
 def install() -> Path | None:
     """The folder of their programs; None, with a word, when they cannot be had."""
     programs = PLACE / ("Scripts" if os.name == "nt" else "bin")
@@ -84,10 +89,8 @@ def peers(model: Path, folder: Path, ports: tuple[int, int]) -> list[Peer]:
     if programs is None:
         return []
     saved = folder / "mlflow"
-    environment = {**os.environ, **QUIET}
-    subprocess.run(
-        [programs / "python", "-c", _SAVE, model, saved], env=environment, check=True, capture_output=True, cwd=folder
-    )
+    save = [programs / "python", "-c", _SAVE, model, saved]
+    subprocess.run(save, env=environment(save[0]), check=True, capture_output=True, cwd=folder)
     (folder / "bento").mkdir()
     (folder / "bento" / "scores.py").write_text(_BENTO.format(model=str(model)))
     local = ["--host", "127.0.0.1", "--port"]

@@ -22,7 +22,7 @@ import psutil
 
 from benchmarks import measure
 from benchmarks.serving import wrk
-from benchmarks.serving.peers import QUIET, Peer, peers
+from benchmarks.serving.peers import Peer, environment, peers
 from vehins.artifacts.manifest import TrainedModel
 from vehins.artifacts.workspace import Workspace
 from vehins.data import schema as table_schema
@@ -108,17 +108,23 @@ def _started(command: Sequence[str], log: Path, folder: Path) -> Iterator[subpro
     """A process until the end of the block, and then neither it nor its children."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=folder, env={**os.environ, **QUIET}, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=folder, env=environment(command[0]), stdout=output, stderr=subprocess.STDOUT
         )
         try:
             yield process
         finally:
-            family = psutil.Process(process.pid).children(recursive=True)
-            process.terminate()
-            _, alive = psutil.wait_procs([psutil.Process(process.pid), *family], timeout=20)
-            for left in alive:
-                left.kill()
-            process.wait()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    process.terminate()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    for left in alive:
+        left.kill()
+    process.wait()
 
 
 @contextmanager
