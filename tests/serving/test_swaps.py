@@ -147,7 +147,7 @@ def test_a_broken_version_is_reported_and_not_fetched_again(
     assert found["service"]["last_failure"]["version"] == bad
     assert "golden rows" in found["service"]["last_failure"]["reason"]
     assert str(place.folder) not in str(found)
-    assert place.heard.outcomes[-1].fault == found["service"]["last_failure"]["reason"]
+    assert place.heard.outcomes[-1].reason == found["service"]["last_failure"]["reason"]
     # It is tried again when the alias moves.
     place.publisher.promote(good)
     wait_until(lambda: holder.status.check is not check)
@@ -168,7 +168,7 @@ def test_a_version_that_is_damaged_in_the_registry(place: Place, name: str, chan
     place.publisher.force(bad)
     wait_until(lambda: holder.status.failed == 1)
     assert answering(holder) == good
-    assert holder.status.failure.fault == "What the registry holds of it is damaged."
+    assert holder.status.failure.reason == "What the registry holds of it is damaged."
 
 
 def test_a_version_that_names_another_bundle(place: Place) -> None:
@@ -209,7 +209,7 @@ def test_what_may_pass_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPa
     place.publisher.promote(second)
     wait_until(lambda: answering(holder) == second)
     assert [outcome.ok for outcome in place.heard.outcomes] == [True, False, False, True]
-    assert holder.status.failure.fault == "The service cannot write to its disk or read from it."
+    assert holder.status.failure.reason == "The service cannot write to its disk or read from it."
 
 
 def test_an_empty_registry_is_waited_for(place: Place) -> None:
