@@ -19,7 +19,7 @@ from serving_models import GOOD
 from swap_models import Publisher, Service, children, is_slow, serving, variant, wait_for_url, wait_until
 
 from vehins.registry.stores import open_store
-from vehins.serving import trial
+from vehins.serving import kept, trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,22 +93,6 @@ def test_a_start_without_the_registry(settings: Settings, tmp_path: Path) -> Non
         assert found["check"]["fault"] == "The registry does not answer."
         assert "answers from the cache, verified last at" in service.log
         assert service.predict(GOOD).json()["model"]["version"] == 1
-    # The same without the lines that say so: back in the registry, it is only confirmed.
-    with serving(settings, tmp_path) as service:
-        assert ready_of(service)["source"] == "registry"
-    [record] = (settings.workspace / "serving").iterdir()
-    with unreachable(settings), serving(settings, tmp_path, "--set", "alias=another") as service:
-        assert why(service) == "The registry does not answer."  # the copy is of production, not of this alias
-    bundle = json.loads(record.read_bytes())["version"]["bundle"]
-    copy = settings.workspace / "cache" / bundle / "model.txt"
-    copy.write_bytes(copy.read_bytes()[:-1])
-    with unreachable(settings), serving(settings, tmp_path) as service:
-        assert why(service) == "The registry does not answer."
-        assert "damaged or gone" in service.log
-    record.write_text("{")
-    with unreachable(settings), serving(settings, tmp_path) as service:
-        assert why(service) == "The registry does not answer."
-        assert "cannot be read" in service.log
 
 
 def test_an_s3_registry_that_is_killed_and_comes_back(settings: Settings, tmp_path: Path, aws_login: None) -> None:
@@ -173,14 +157,11 @@ def test_a_broken_version_in_production(settings: Settings, tmp_path: Path) -> N
     with serving(settings, tmp_path, wait=False) as service:
         assert service.process.wait(60) == 4
         assert "Golden row 1" in service.log
-    publisher.promote(1)
-    with serving(settings, tmp_path):
-        pass
-    publisher.promote(4)
+    kept.keep(kept.Place.of(settings, publisher.store.url), publisher.registry.version(1))
     with serving(settings, tmp_path) as service:
+        service.wait_for_failure(4)
         found = service.model()
         assert (found["version"], found["service"]["source"]) == (1, "cache")
-        assert found["service"]["last_failure"]["version"] == 4
         publisher.promote(2)
         service.wait_for_version(2)
         assert ready_of(service)["source"] == "registry"
@@ -197,8 +178,6 @@ def test_what_waiting_does_not_mend_ends_the_start(settings: Settings, tmp_path:
 def test_a_pinned_version(settings: Settings, tmp_path: Path) -> None:
     with serving(settings, tmp_path, "--version", "2") as service:
         assert (service.version(), service.model()["service"]["pinned"]) == (2, True)
-    with unreachable(settings), serving(settings, tmp_path, "--version", "2") as service:
-        assert (service.version(), ready_of(service)["source"]) == (2, "cache")
 
 
 # --- harm -------------------------------------------------------------------------------------------------------------

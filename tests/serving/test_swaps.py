@@ -147,7 +147,7 @@ def test_a_broken_version_is_reported_and_not_fetched_again(
     assert found["service"]["last_failure"]["version"] == bad
     assert "golden rows" in found["service"]["last_failure"]["reason"]
     assert str(place.folder) not in str(found)
-    assert place.heard.outcomes[-1].fault == found["service"]["last_failure"]["reason"]
+    assert place.heard.outcomes[-1].reason == found["service"]["last_failure"]["reason"]
     # It is tried again when the alias moves.
     place.publisher.promote(good)
     wait_until(lambda: holder.status.check is not check)
@@ -168,7 +168,7 @@ def test_a_version_that_is_damaged_in_the_registry(place: Place, name: str, chan
     place.publisher.force(bad)
     wait_until(lambda: holder.status.failed == 1)
     assert answering(holder) == good
-    assert holder.status.failure.fault == "What the registry holds of it is damaged."
+    assert holder.status.failure.reason == "What the registry holds of it is damaged."
 
 
 def test_a_version_that_names_another_bundle(place: Place) -> None:
@@ -209,7 +209,7 @@ def test_what_may_pass_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPa
     place.publisher.promote(second)
     wait_until(lambda: answering(holder) == second)
     assert [outcome.ok for outcome in place.heard.outcomes] == [True, False, False, True]
-    assert holder.status.failure.fault == "The service cannot write to its disk or read from it."
+    assert holder.status.failure.reason == "The service cannot write to its disk or read from it."
 
 
 def test_an_empty_registry_is_waited_for(place: Place) -> None:
@@ -285,6 +285,87 @@ def test_an_unknown_error_does_not_end_the_watch(place: Place, monkeypatch: pyte
     place.publisher.promote(second)
     wait_until(lambda: answering(holder) == second)
     assert not left
+
+
+# --- without a registry -----------------------------------------------------------------------------------------------
+
+
+def without(place: Place, registry: Path, **changes: Any) -> tuple[bool, Holder]:
+    """Begin to serve while the registry is as on a disk that is not mounted; whether a copy stands in."""
+    away = registry.with_name("away")
+    registry.rename(away)
+    registry.symlink_to(registry.with_name("nowhere"))
+    try:
+        holder = place.watch(**changes)
+        found = place.watchers[-1].stand_in()
+        place.stop()
+    finally:
+        registry.unlink()
+        away.rename(registry)
+    return found, holder
+
+
+def test_a_copy_stands_in_for_its_own_alias_alone(place: Place) -> None:
+    registry = place.folder / "registry"
+    first, second = place.version(), place.version()
+    place.publisher.promote(first)
+    assert without(place, registry)[0] is False
+    place.watch()
+    place.stop()
+    found, holder = without(place, registry)
+    assert (found, answering(holder), holder.status.source) == (True, first, "cache")
+    assert holder.status.check.fault == "The registry does not answer."
+    assert place.heard.outcomes[-1].source == "cache"
+    assert without(place, registry, version=second)[0] is False
+    place.watch(version=second)
+    place.stop()
+    found, holder = without(place, registry, version=second)
+    assert (found, answering(holder)) == (True, second)
+    changed = place.settings
+    place.settings = changed.model_copy(update={"alias": "another"})
+    assert without(place, registry)[0] is False
+    place.settings = changed
+
+
+@pytest.mark.parametrize("harm", ["copy", "golden", "record", "gone"])
+def test_a_damaged_copy_does_not_stand_in(place: Place, harm: str, caplog: pytest.LogCaptureFixture) -> None:
+    first = place.version()
+    place.publisher.promote(first)
+    place.watch()
+    place.stop()
+    [record] = (place.settings.workspace / "serving").iterdir()
+    copy = place.settings.workspace / "cache" / place.publisher.registry.version(first).bundle
+    if harm == "copy":
+        (copy / "model.txt").write_bytes((copy / "model.txt").read_bytes()[:-1])
+    elif harm == "golden":  # a copy whose files fit each other, and not the version
+        variant(place.base.bundle, copy, 9, golden_error=1e-6)
+    elif harm == "record":
+        record.write_text("{")
+    else:
+        (copy / "model.txt").unlink()
+    found, holder = without(place, place.folder / "registry")
+    assert (found, answering(holder)) == (False, None)
+    assert "cannot be read" in caplog.text if harm == "record" else "damaged or gone" in caplog.text
+    holder = place.watch()  # back in the registry, it is fetched anew
+    assert answering(holder) == first
+
+
+def test_a_copy_is_confirmed_by_the_registry_when_it_answers(place: Place) -> None:
+    registry, away = place.folder / "registry", place.folder / "away"
+    first = place.version()
+    place.publisher.promote(first)
+    place.watch()
+    place.stop()
+    registry.rename(away)
+    registry.symlink_to(place.folder / "nowhere")
+    holder = place.watch()
+    assert place.watchers[-1].stand_in()
+    ready = holder.ready
+    registry.unlink()
+    away.rename(registry)
+    wait_until(lambda: holder.status.source == "registry")
+    assert holder.ready is ready
+    assert holder.status.swaps == 1
 
 
 # --- trials -----------------------------------------------------------------------------------------------------------

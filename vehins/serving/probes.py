@@ -61,7 +61,7 @@ def _check(status: Status) -> CheckAnswer | None:
 
 def _service(status: Status, *, pinned: bool) -> ServiceAnswer:
     last = status.failure
-    failure = FailureAnswer(version=last.version, reason=last.fault, at=last.at) if last and last.fault else None
+    failure = FailureAnswer(version=last.version, reason=last.reason, at=last.at) if last and last.reason else None
     return ServiceAnswer(
         source=status.source,
         since=status.since,

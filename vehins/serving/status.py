@@ -39,7 +39,7 @@ class SwapOutcome:
     """The version that was to take over; None when the registry did not tell which."""
     previous: int | None
     """The version that answered before; None when none did."""
-    fault: str | None
+    reason: str | None
     """Why it did not take over, in words; None when it did."""
     source: Source
     at: datetime
@@ -49,7 +49,7 @@ class SwapOutcome:
     @property
     def ok(self) -> bool:
         """Whether it took over."""
-        return self.fault is None
+        return self.reason is None
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ class _Supervisor:
     def __init__(self, settings: Settings, found: socket.socket, on_ready: Callable[[], None]) -> None:
         self._settings, self._found, self._on_ready = settings, found, on_ready
         self._workers = [_Worker(number) for number in range(1, settings.serve.workers + 1)]
-        self._is_announced = self._is_ending = False
+        self._is_announced = False
         self._signals: list[int] = []
 
     def run(self) -> None:
