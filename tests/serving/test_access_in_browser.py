@@ -1,4 +1,4 @@
-"""A person with a browser: it asks for the key, loads nothing from elsewhere, and keeps the pages of other sites out."""
+"""A person with a browser: it asks for the key, loads nothing from elsewhere, and keeps pages of other sites out."""
 
 from __future__ import annotations
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import hostile
 import httpx
+import psutil
 import pytest
 from running import Service, command, environment, running
 from serving_models import GOOD
@@ -17,7 +19,7 @@ from vehins.serving import connections
 from vehins.settings import ServeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Coroutine, Iterator
 
     from vehins.settings import Settings
 
@@ -142,31 +144,84 @@ def test_nothing_of_a_key_is_in_what_the_service_says(service: Service) -> None:
     assert not any(KEY in line for line in service.said)
 
 
-def test_more_connections_than_there_may_be(served: Settings) -> None:
-    """In this process: a protocol whose bound is small, on a server of uvicorn's own."""
+@asynccontextmanager
+async def small(size: int = 0, **bounds: float) -> AsyncIterator[int]:
+    """A server of uvicorn's own, in this process, whose connections have other bounds; the port of it.
+
+    Its application answers with so many bytes.
+    """
     import uvicorn
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 204, "headers": []})
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
+        await send({"type": "http.response.body", "body": bytes(size)})
 
-    async def run() -> None:
-        protocol: Any = connections.protocol(ServeSettings(request_timeout=5))
-        protocol.most = 2
-        server = uvicorn.Server(uvicorn.Config(app, port=0, http=protocol, lifespan="off", log_config=None))
-        task = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        assert b"The service is busy" in await reader.read()
-        for one in (writer, *(writer for _, writer in kept)):
-            one.transport.abort()
-        server.should_exit = True
+    protocol: Any = connections.protocol(ServeSettings())
+    for name, value in bounds.items():
+        setattr(protocol, name, value)
+    config = uvicorn.Config(app, port=0, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=1)
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = server.force_exit = True
         await task
 
-    asyncio.run(run())
+
+def in_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run it in the loop that the service runs in."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+def is_taken(port: int) -> bool:
+    """Whether this process has a connection on its port."""
+    found = psutil.Process().net_connections("tcp")
+    return any(one.laddr.port == port and one.status != psutil.CONN_LISTEN for one in found)
+
+
+def test_an_idle_connection_is_closed() -> None:
+    async def run() -> None:
+        async with small() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                assert b"200 OK" in await reader.read()
+            writer.transport.abort()
+
+    in_loop(run())
+
+
+def test_a_client_that_does_not_read_is_given_up() -> None:
+    async def run() -> None:
+        async with small(size=50_000_000, head_seconds=0.2) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                for is_there in (True, False):
+                    while is_taken(port) != is_there:
+                        await asyncio.sleep(0.05)
+            assert not reader.at_eof()
+            writer.transport.abort()
+
+    in_loop(run())
+
+
+def test_more_connections_than_there_may_be() -> None:
+    async def run() -> None:
+        async with small(most=2) as port:
+            kept = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            assert b"The service is busy" in await reader.read()
+            for one in (writer, *(writer for _, writer in kept)):
+                one.transport.abort()
+
+    in_loop(run())
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

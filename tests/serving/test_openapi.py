@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from serving_models import GOOD, ask
+from serving_models import GOOD, ask, guarded
+
+from vehins.serving import reference
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from vehins.serving.predictor import Predictor
 
 
 def test_docs(app: FastAPI) -> None:
@@ -51,3 +55,26 @@ def test_the_example_of_the_document_is_answered(app: FastAPI) -> None:
     document = ask(app, "GET", "/openapi.json").json()
     [example] = document["components"]["schemas"]["CustomerRow"]["examples"]
     assert ask(app, "POST", "/v1/predict", json={"rows": [example]}).status_code == 200
+
+
+def test_the_document_says_which_operations_need_a_key(app: FastAPI, predictor: Predictor) -> None:
+    assert "securitySchemes" not in ask(app, "GET", "/openapi.json").json()["components"]
+    key = "k" * 20
+    document = ask(guarded(predictor, [key]), "GET", "/openapi.json", headers={"X-API-Key": key}).json()
+    assert document["components"]["securitySchemes"].keys() == {name for [name] in document["security"]}
+    for path, item in document["paths"].items():
+        for operation in item.values():
+            is_open = path in {"/healthz", "/readyz"}
+            assert operation.get("security") == ([] if is_open else None)
+            assert ("401" in operation["responses"]) != is_open
+
+
+def test_the_reference_names_every_operation_and_escapes_what_it_is_given(app: FastAPI) -> None:
+    document = app.openapi()
+    text = ask(app, "GET", "/docs").text
+    assert all(path in text for path in document["paths"])
+    assert all(f'id="schema-{name}"' in text for name in document["components"]["schemas"])
+    assert "9,223,372,036,854,775,807" not in text
+    hostile = {**document, "info": {"title": "<script>alert(1)</script>", "version": "", "description": "'\"><b>"}}
+    assert "<script" not in reference.render(hostile)
+    assert "<b>" not in reference.render(hostile)

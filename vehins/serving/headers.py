@@ -56,7 +56,7 @@ class SecurityHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = message.get("headers", ())
-                message["headers"] = [*headers, *_added(headers)]
+                message = {**message, "headers": [*headers, *_added(headers)]}  # whoever made it may send it again
             await send(message)
 
         await self._app(scope, receive, with_headers if scope["type"] == "http" else send)

@@ -26,7 +26,7 @@ _ALWAYS = {
     },
     "431": {"description": "The head of the request is too large", "content": _ERROR},
     "500": {"description": "The service failed on this request", "content": _ERROR},
-    "503": {"description": "The service is busy, or took too long", "content": _ERROR, "headers": _RETRY},
+    "503": {"description": "No model is loaded, or the service is busy or late", "content": _ERROR, "headers": _RETRY},
 }
 _FOREIGN = {"403": {"description": "A page of another site made the browser ask this", "content": _ERROR}}
 _NO_KEY = {"401": {"description": "An API key is needed, or the one shown is not valid", "content": _ERROR}}
@@ -80,5 +80,5 @@ def _with_layers(document: dict[str, Any], *, has_keys: bool) -> dict[str, Any]:
 
 def _guarded(method: str, operation: dict[str, Any], *, has_keys: bool) -> dict[str, Any]:
     layers = {**_ALWAYS, **(_NO_KEY if has_keys else {}), **(_FOREIGN if method == "post" else {})}
-    responses = {**layers, **operation["responses"]}
+    responses = {**layers, **operation["responses"], "503": layers["503"]}
     return {**operation, "responses": dict(sorted(responses.items()))}

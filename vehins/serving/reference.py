@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 _DAY = "private, max-age=86400"
 _SHOWN_VALUES = 12
+_BITS = 2**62  # a bound beyond is only that of the 64 bits of a number
 _METHODS = ("get", "post")
 
 
@@ -83,7 +84,7 @@ def _kind(schema: dict[str, Any]) -> str:
 
 
 def _limits(schema: dict[str, Any], low: str, high: str) -> str:
-    least, most = schema.get(low), schema.get(high)
+    least, most = (None if abs(edge or 0) >= _BITS else edge for edge in (schema.get(low), schema.get(high)))
     if least is not None and most is not None:
         return f", {least:,} to {most:,}"
     if least is not None:
