@@ -1,4 +1,4 @@
-"""Docker's health check: whether /readyz answers 200 in this container; if not, what it answers is in `docker inspect`."""
+"""Docker's health check: whether /readyz answers 200 in this container; `docker inspect` shows what it answers."""
 
 import os
 import sys

@@ -69,8 +69,7 @@ class Daemon:
 
     def start(self, *, inside: bool = True) -> None:
         """Start it, and wait until it answers. As on a real machine, containerd is a service of its own."""
-        # While images are built, it has this machine's network and leaves the rules of that alone.
-        options = [] if inside else ["--bridge=none", "--iptables=false", "--ip6tables=false"]
+        options = [] if inside else self._meddling_with_nothing()
         before = self.inside if inside else []
         if self.containerd is None:
             self._start_containerd(before)
@@ -86,6 +85,25 @@ class Daemon:
                 self.stop(signal.SIGKILL)
                 pytest.skip(f"dockerd does not start here: {told}")
             time.sleep(0.1)
+
+    def _meddling_with_nothing(self) -> list[str]:
+        """Options while images are built, in this machine's network: with no bridge at all it would remove docker0."""
+        for words in (["add", self.bridge, "type", "bridge"], ["set", self.bridge, "up"]):
+            subprocess.run(["ip", "link", *words], check=True, capture_output=True)
+        address = f"198.18.{self.network % 256}.1/24"  # a network for tests, RFC 2544
+        subprocess.run(["ip", "address", "add", address, "dev", self.bridge], check=True, capture_output=True)
+        return [
+            f"--bridge={self.bridge}",
+            "--iptables=false",
+            "--ip6tables=false",
+            "--ip-forward=false",
+            "--ip-masq=false",
+        ]
+
+    @property
+    def bridge(self) -> str:
+        """Its bridge in this machine's network."""
+        return f"vehins{self.network}"
 
     @property
     def _address(self) -> str:
@@ -131,6 +149,7 @@ class Daemon:
         with suppress(Exception):
             self.stop_all()
         self.kill_all()
+        subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
 
     def kill_all(self) -> None:
         """Kill its containers, their shims and containerd, as the end of the machine does."""

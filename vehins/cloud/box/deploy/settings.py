@@ -43,6 +43,9 @@ class Settings:
         path = Path(environment.get("VEHINS_BOX_FILE", "/etc/vehins/box.env"))
         self._values = {**SETTINGS, **(variables(path) if path.exists() else {})}
         self._values |= {name: environment[name] for name in SETTINGS if name in environment}
+        for name in SETTINGS:
+            if name.endswith(("_SECONDS", "_PORT")):
+                self.number(name.removeprefix("VEHINS_BOX_"))
         self.ports = {"blue": int(self.number("BLUE_PORT")), "green": int(self.number("GREEN_PORT"))}
 
     def __getitem__(self, name: str) -> str:
@@ -54,7 +57,7 @@ class Settings:
             found = float(self[name])
         except ValueError:
             found = -1
-        if found < 0:
+        if not found >= 0:  # nor is it what is no number
             raise FailureError(f"VEHINS_BOX_{name} is `{self[name]}`: it takes a number.", 3)
         return found
 
