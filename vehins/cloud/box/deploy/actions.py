@@ -80,7 +80,7 @@ def _replace(machine: Machine, image: str, image_id: str, version: str) -> None:
     machine.haproxy.put(slot, "maint")
     try:
         machine.create(candidate)
-        machine.docker("start", container)
+        machine.start(candidate)
         found = machine.wait_ready(candidate)
     except FailureError as error:
         raise FailureError(f"{error}\n{machine.log_tail(candidate)}", error.code) from None

@@ -67,7 +67,8 @@ class Docker:
                 return None
             raise
 
-    def remove(self, container: str, stop_seconds: float) -> None:
-        """Stop a container and forget it; one that is not there is fine."""
-        for words in (("stop", "--time", f"{stop_seconds:.0f}"), ("rm", "--force")):
-            self.tolerant(*words, container)
+    def remove(self, container: str, stop_seconds: float | None) -> None:
+        """Stop a container, or kill it if it gets no seconds, and forget it; one that is not there is fine."""
+        if stop_seconds is not None:
+            self.tolerant("stop", "--time", f"{stop_seconds:.0f}", container)
+        self.tolerant("rm", "--force", "--volumes", container)

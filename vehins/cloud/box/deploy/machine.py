@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from vehins.cloud.box.deploy.state import Deployment, State
 
 CONTAINER_PORT = 8000
 _SECRET = re.compile(r"KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL")
+_ATTEMPTS = 3
 _TAIL = 15  # lines of a container's log
 _SEEN_SECONDS = 30  # for HAProxy to look at a server
 
@@ -44,7 +46,7 @@ class Machine:
         try:
             self.docker(
                 *("create", "--name", it.container, "--label", f"vehins.slot={it.slot}", "--restart", "no"),
-                *("--read-only", "--tmpfs", "/tmp:size=64m,mode=1777", "--volume", "vehins-cache:/cache"),  # noqa: S108
+                *("--read-only", "--tmpfs", "/tmp:size=64m,mode=1777", "--volume", "vehins-cache:/var/lib/vehins"),  # noqa: S108
                 *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", self.settings["USER"]),
                 *("--memory", memory, "--memory-swap", memory, "--pids-limit", "256"),
                 *("--publish", f"127.0.0.1:{self.settings.ports[it.slot]}:{CONTAINER_PORT}"),
@@ -55,6 +57,19 @@ class Machine:
         except FailureError as error:  # asked twice, as the daemon restarted after it had done so
             if "is already in use" not in str(error):
                 raise
+
+    def start(self, it: Deployment) -> None:
+        """Start its container; again, if the daemon went away over it, which its answer does not always tell."""
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                self.docker("start", it.container)
+            except FailureError as error:
+                if error.code == 6:
+                    raise
+                time.sleep(1)
+            else:
+                return
+        self.docker("start", it.container)
 
     def permanent(self, it: Deployment) -> None:
         """Let its container come back after a crash and a reboot."""
@@ -143,16 +158,17 @@ class Machine:
             if (current.container, current.slot) not in self.containers():
                 self.create(current)
             say(f"starting {current.container} again, which had ended")
-            self.docker("start", current.container)
+            self.start(current)
             self.wait_ready(replace(current, version="production"))
         self.permanent(current)
         self.admit(current.slot)
 
     def _retire(self, name: str, slot: str, *, serves: bool) -> None:
+        asked = not serves and self.haproxy.look(slot)["status"] != "MAINT"
         self.docker.tolerant("update", "--restart", "no", name)
-        if not serves:
+        if asked:
             self.drain(slot)
-        self.docker.remove(name, self.settings.number("STOP_SECONDS"))
+        self.docker.remove(name, self.settings.number("STOP_SECONDS") if asked else None)
 
     def forget(self, image_id: str) -> None:
         """Remove an image that nothing names any more, so that the disk does not fill."""

@@ -1,0 +1,281 @@
+"""Deployments on a real Docker daemon behind a real HAProxy, under a client that must not see one of its requests fail.
+
+The image is a stand-in that starts quickly; tests/delivery/test_image.py does it once with the real one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from box_machine import KEYS, Box, running_box
+from docker_daemon import BASE, STANDIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from docker_daemon import Daemon
+
+pytestmark = pytest.mark.timeout(900)  # the first waits for a Debian to be made
+
+_DOCKERFILE = f"""FROM {BASE}
+COPY standin.py /standin.py
+ARG MODE
+ENV MODE=$MODE
+ENTRYPOINT ["/usr/bin/python3", "/standin.py"]
+"""
+SLOW = bool(os.environ.get("VEHINS_TEST_SLOW"))
+KILLS = 40 if SLOW else 5
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+
+
+@pytest.fixture(scope="module")
+def machine(docker: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    context = tmp_path_factory.mktemp("standin")
+    context.joinpath("Dockerfile").write_text(_DOCKERFILE)
+    shutil.copy(STANDIN, context)
+    for mode in ("good", "never", "dies", "wrong"):
+        docker.build(f"standin:{mode}", context, "--build-arg", f"MODE={mode}")
+    docker("tag", "standin:good", "standin:next")
+    with running_box(docker) as box:
+        yield box
+
+
+@pytest.fixture
+def fresh(machine: Box) -> Box:
+    """A box on which nothing runs."""
+    machine.reset()
+    return machine
+
+
+@pytest.fixture
+def box(machine: Box) -> Box:
+    """A box that serves version 1."""
+    machine.write_settings()
+    current = machine.status()["current"]
+    if not current or (current["image"], current["version"]) != ("standin:good", "1"):
+        machine("standin:good", "1")
+    return machine
+
+
+def serves(box: Box, version: int) -> bool:
+    """Whether that version serves, from the one container that there is."""
+    found = box.status()
+    current = found["current"]
+    return (
+        found["healthy"]
+        and found["slots"][current["slot"]]["model_version"] == version
+        and box.containers() == [current["container"]]
+        and box.inspect(current["container"])["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    )
+
+
+def test_an_empty_box(fresh: Box) -> None:
+    found = fresh("status", code=1).status
+    assert (found["healthy"], found["current"], found["last"]) == (False, None, None)
+    assert "nothing ran before" in fresh("rollback", code=1).err
+    assert "Not ready" not in fresh("standin:dies", "1", code=1).err
+    assert fresh.containers() == []
+
+
+def test_a_new_version_takes_over(box: Box) -> None:
+    with box.never_failing("a good image") as told:
+        found = box("standin:next", "2").status
+    assert serves(box, 2)
+    assert (found["previous"]["version"], found["last"]["outcome"]) == ("1", "done")
+    assert list(told.versions) == ["1", "2"]
+
+
+def test_a_container_has_no_rights_to_speak_of(box: Box) -> None:
+    found = box.inspect(box.containers()[0])
+    host = found["HostConfig"]
+    assert host["ReadonlyRootfs"]
+    assert (host["CapDrop"], host["CapAdd"], host["Privileged"]) == (["ALL"], None, False)
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert (host["Memory"], host["MemorySwap"], host["PidsLimit"]) == (512 * 2**20, 512 * 2**20, 256)
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "5"}}
+    assert {it["HostIp"] for ports in host["PortBindings"].values() for it in ports} == {"127.0.0.1"}
+    assert found["Config"]["User"] == "10001:10001"
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        ("standin:never", "Not ready within 3 s: /readyz answers 503."),
+        ("standin:dies", "The container ended with exit code 1."),
+        ("standin:wrong", "/readyz answers with version 99, not 2."),
+        ("127.0.0.1:9/standin:absent", "docker pull: "),
+    ],
+)
+def test_what_does_not_come_up_is_taken_away(box: Box, image: str, reason: str) -> None:
+    box.write_settings(READY_SECONDS="3" if image == "standin:never" else "60")
+    with box.never_failing(image) as told:
+        failed = box(image, "2", code=1)
+    assert reason in failed.err
+    assert not any(key in failed.err for key in KEYS.split(","))
+    assert ("no model can be loaded with the key ***" in failed.err) == (image == "standin:dies")
+    last = box.status()["last"]
+    assert (last["outcome"], last["image"]) == ("failed", image)
+    assert serves(box, 1)
+    assert list(told.versions) == ["1"]
+
+
+def test_back_to_what_ran_before(box: Box) -> None:
+    box("standin:next", "2")
+    with box.never_failing("rollback") as told:
+        assert box("rollback").status["current"]["image"] == "standin:good"
+    assert serves(box, 1)
+    assert list(told.versions) == ["2", "1"]
+    box("rollback")
+    assert serves(box, 2)
+
+
+def test_the_same_again_keeps_what_to_go_back_to(box: Box) -> None:
+    box("standin:next", "2")
+    box.serve_env.write_text(f"VEHINS_API_KEYS={KEYS}\nVEHINS_SERVE_RATE_LIMIT=5\n")  # keys are changed this way
+    try:
+        found = box("standin:next", "2").status
+    finally:
+        box.serve_env.write_text(f"VEHINS_API_KEYS={KEYS}\n")
+    assert found["previous"]["version"] == "1"
+    assert "VEHINS_SERVE_RATE_LIMIT=5" in box.inspect(found["current"]["container"])["Config"]["Env"]
+
+
+def test_to_follow_the_alias(box: Box) -> None:
+    found = box("standin:good", "production").status
+    assert found["current"]["model_version"] == 7
+    assert "VEHINS_SERVE_VERSION" not in str(box.inspect(found["current"]["container"])["Config"]["Env"])
+
+
+def test_two_at_once(box: Box) -> None:
+    with box.never_failing("two at once"):
+        first = box.begin("standin:next", "2")
+        until(lambda: box.status()["locked_by"])
+        second = box("standin:good", "3", code=7)
+        box.finish(first)
+    assert "standin:next 2, process " in second.err
+    assert serves(box, 2)
+    box.write_settings(LOCK_SECONDS="60")
+    with box.never_failing("two at once, the second waits"):
+        both = [box.begin("standin:good", version) for version in ("3", "4")]
+        for process in both:
+            box.finish(process)
+    found = box.status()
+    assert {found["current"]["version"], found["previous"]["version"]} == {"3", "4"}
+    assert serves(box, int(found["current"]["version"]))
+
+
+def until(check: object, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", SIGNALS if SLOW else SIGNALS[:1])
+def test_told_to_end_it_goes_back(box: Box, number: signal.Signals) -> None:
+    with box.never_failing(f"ended by {number.name}"):
+        process = box.begin("standin:never", "2")
+        until(lambda: len(box.containers()) == 2)
+        process.send_signal(number)
+        box.finish(process, 128 + number)
+    assert box.status()["last"]["reason"] == f"ended by {number.name}"
+    assert serves(box, 1)
+
+
+def test_killed_at_any_moment(box: Box) -> None:
+    """The service answers all the while, and the next run mends what the killed one has left."""
+    chance = random.Random(4)
+    moments = [chance.uniform(0.05, 2.6) for _ in range(KILLS)]
+    interrupted = 0
+    with box.never_failing(f"{KILLS} kills"):
+        for number, moment in enumerate(moments, 2):
+            process = box.begin("standin:next", str(number))
+            time.sleep(moment)
+            process.kill()
+            process.communicate()
+            found = box.status()
+            assert found["healthy"], found
+            interrupted += found["pending"] is not None
+    print(f", {interrupted} in the middle", end="")
+    assert interrupted
+    with box.never_failing("the run after the kills"):
+        box("standin:good", "99")
+    assert serves(box, 99)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_daemon_restarts_in_the_middle(box: Box, number: signal.Signals) -> None:
+    with box.never_failing(f"the daemon gets {number.name}"):
+        process = box.begin("standin:next", "2")
+        until(lambda: len(box.containers()) == 2)
+        box.docker.stop(number)
+        time.sleep(0.5)
+        box.docker.start()
+        box.finish(process)
+    assert serves(box, 2)
+
+
+def test_no_daemon(box: Box) -> None:
+    box.write_settings(DAEMON_SECONDS="1")
+    with box.never_failing("no daemon"):
+        box.docker.stop()
+        failed = box("standin:next", "2", code=6)
+        box.docker.start()
+    assert "systemctl status docker" in failed.err
+    assert serves(box, 1)
+
+
+def test_no_haproxy(box: Box) -> None:
+    box.write_settings(DAEMON_SECONDS="1")
+    box.stop_haproxy()
+    try:
+        failed = box("standin:next", "2", code=6)
+    finally:
+        box.start_haproxy()
+    assert "systemctl status haproxy" in failed.err
+    until(lambda: serves(box, 1))
+
+
+def test_after_a_reboot_the_right_slot_comes_back(box: Box) -> None:
+    box("standin:next", "2")
+    box.write_settings(READY_SECONDS="60")
+    process = box.begin("standin:never", "3")
+    until(lambda: len(box.containers()) == 2)
+    process.kill()
+    process.communicate()
+    box.reboot()
+    until(lambda: box.status()["healthy"])
+    running = box.docker("ps", "--format", "{{.Names}}").split()
+    assert running == [box.status()["current"]["container"]]
+    assert box("standin:good", "4").status["previous"]["version"] == "2"
+    assert serves(box, 4)
+
+
+def test_what_serves_has_ended(box: Box) -> None:
+    """Stopped by hand: the next run starts it again, before it does anything else."""
+    current = box.status()["current"]["container"]
+    box.docker("stop", current)
+    assert box("status", code=1).status["healthy"] is False
+    box.write_settings(READY_SECONDS="3")
+    assert f"starting {current} again" in box("standin:never", "2", code=1).err
+    assert serves(box, 1)
+    box.docker("rm", "--force", current)
+    box("standin:never", "2", code=1)
+    assert serves(box, 1)
+
+
+def test_images_that_nothing_names_go(box: Box, tmp_path: Path) -> None:
+    for number in range(2, 5):
+        tmp_path.joinpath("Dockerfile").write_text(f"FROM standin:good\nLABEL number={number}\n")
+        box.docker.build(f"several:{number}", tmp_path)
+    for number in range(2, 5):
+        box(f"several:{number}", str(number))
+    kept = box.docker("images", "several", "--format", "{{.Tag}}").split()
+    assert sorted(kept) == ["3", "4"]

@@ -1,0 +1,222 @@
+"""A Docker daemon of the tests' own: in a network of its own, on data of its own, so that it meddles with no other.
+
+A base image is made on the spot from Debian's packages, as no registry can be asked. Building reaches the network of
+this machine (pip, apt); running happens in the network namespace, where ports are free and nothing leads outside.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BASE = "vehins-test-base"
+STANDIN = Path(__file__).parents[1] / "delivery" / "standin.py"
+# Debian's own first: another one on the PATH may lack the part that builds.
+CLIENT = next((name for name in ("/usr/bin/docker",) if Path(name).exists()), "docker")
+CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
+_PROGRAMS = ("dockerd", "docker", "debootstrap", "iptables", "nsenter", "unshare")
+_PATIENCE = 60.0  # seconds
+_DAEMON_OPTIONS = ["--storage-driver", "overlay2", "--live-restore", "--userland-proxy=false"]  # as in daemon.json
+
+
+@dataclass
+class Daemon:
+    """A daemon that can be stopped, killed and started again."""
+
+    folder: Path
+    network: int
+    """Process whose network namespace is the daemon's."""
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    containerd: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def socket(self) -> str:
+        """Where it listens."""
+        return f"unix://{self.folder}/docker.sock"
+
+    @property
+    def inside(self) -> list[str]:
+        """What to put before a command that is to run in the daemon's network."""
+        return ["nsenter", f"--net=/proc/{self.network}/ns/net", "--"]
+
+    def __call__(self, *words: str, check: bool = True, **more: str) -> str:
+        """Run ``docker words...``; return what it prints, stderr included if it may fail."""
+        done = subprocess.run(
+            [CLIENT, "-H", self.socket, *words],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **more},
+            check=False,
+        )
+        if check and done.returncode:
+            told = done.stdout[-3000:] + done.stderr[-3000:]
+            pytest.fail(f"docker {' '.join(words)}: exit code {done.returncode}\n{told}")
+        return done.stdout if check else done.stdout + done.stderr
+
+    def start(self, *, inside: bool = True) -> None:
+        """Start it, and wait until it answers. As on a real machine, containerd is a service of its own."""
+        # While images are built, it has this machine's network and leaves the rules of that alone.
+        options = [] if inside else ["--bridge=none", "--iptables=false", "--ip6tables=false"]
+        before = self.inside if inside else []
+        if self.containerd is None:
+            self._start_containerd(before)
+        paths = {"--data-root": "data", "--exec-root": "exec", "--pidfile": "docker.pid"}
+        folders = [word for name, path in paths.items() for word in (name, str(self.folder / path))]
+        self.process = self._run(
+            *before, "dockerd", "-H", self.socket, "--containerd", self._address, *folders, *_DAEMON_OPTIONS, *options
+        )
+        deadline = time.monotonic() + _PATIENCE
+        while "Server Version" not in self("info", check=False):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                told = (self.folder / "daemons.log").read_text(errors="replace")[-1500:]
+                self.stop(signal.SIGKILL)
+                pytest.skip(f"dockerd does not start here: {told}")
+            time.sleep(0.1)
+
+    @property
+    def _address(self) -> str:
+        return str(self.folder / "containerd.sock")
+
+    def _start_containerd(self, before: list[str]) -> None:
+        config = self.folder / "containerd.toml"
+        config.write_text(
+            f'version = 2\nroot = "{self.folder}/containerd"\nstate = "{self.folder}/containerd-run"\n'
+            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self._address}"\n'
+        )
+        self.containerd = self._run(*before, "containerd", "--config", str(config))
+        deadline = time.monotonic() + _PATIENCE
+        while not Path(self._address).exists() and self.containerd.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        with (self.folder / "daemons.log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End it; its containers live on."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(_PATIENCE)
+            self.process = None
+
+    def stop_all(self) -> None:
+        """End it and containerd."""
+        self.stop()
+        if self.containerd is not None:
+            self.containerd.terminate()
+            self.containerd.wait(_PATIENCE)
+            self.containerd = None
+
+    def end(self) -> None:
+        """End it with all of its containers and helpers."""
+        with suppress(Exception):
+            if self.process is None or self.process.poll() is not None:
+                self.start()
+            if containers := self("ps", "--all", "--quiet").split():
+                self("rm", "--force", "--volumes", *containers, check=False)
+        with suppress(Exception):
+            self.stop_all()
+        self.kill_all()
+
+    def kill_all(self) -> None:
+        """Kill its containers, their shims and containerd, as the end of the machine does."""
+        for process in [*self._of_containers(), *self._helpers()]:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        if self.containerd is not None:
+            self.containerd.wait(_PATIENCE)
+            self.containerd = None
+
+    def _helpers(self) -> list[int]:
+        """containerd and its shims, told from those of others by the folder of their sockets."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                words = path.read_bytes().split(b"\0")
+                if b"containerd" in words[0] and str(self.folder).encode() in b" ".join(words):
+                    found.append(int(path.parent.name))
+        return found
+
+    def _of_containers(self) -> list[int]:
+        """The first process of each container, by what the runtime keeps of it."""
+        return [int(path.read_text()) for path in (self.folder / "containerd-run").rglob("init.pid")]
+
+    def build(self, tag: str, context: Path, *words: str) -> None:
+        """Build an image."""
+        self("build", "--quiet", "--tag", tag, *words, str(context), DOCKER_BUILDKIT="1")
+
+
+def base_tar(shared: Path) -> Path:
+    """A Debian with Python as a tar file, made once for all processes of a test session.
+
+    VEHINS_TEST_DOCKER_BASE names one that is there already.
+    """
+    if given := os.environ.get("VEHINS_TEST_DOCKER_BASE"):
+        return Path(given)
+    target = shared / "docker-base.tar"
+    with FileLock(shared / "docker-base.lock"):
+        if not target.exists():
+            root = shared / "docker-base"
+            command = ["debootstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates", "bookworm"]
+            done = subprocess.run([*command, str(root)], capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.skip(f"debootstrap made no base image: {done.stdout.strip().splitlines()[-1:]}")
+            subprocess.run(["tar", "-C", str(root), "-c", "-f", f"{target}.new", "."], check=True)
+            shutil.rmtree(root)
+            Path(f"{target}.new").rename(target)
+    return target
+
+
+def _need_all() -> None:
+    lacking = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if lacking:
+        pytest.skip(f"{', '.join(lacking)} not installed (apt-get install docker.io debootstrap iptables)")
+    if os.geteuid() != 0:
+        pytest.skip("a Docker daemon and a network namespace take root")
+
+
+@contextmanager
+def running_daemon(shared: Path) -> Iterator[Daemon]:
+    """A daemon until the end of the block, without images but the base; ``start()`` it inside to run something."""
+    _need_all()
+    tar = base_tar(shared)
+    with tempfile.TemporaryDirectory(prefix="vehins-docker-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        holder = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "ip link set lo up && echo up && exec sleep infinity"],
+            stdout=subprocess.PIPE,
+        )
+        daemon = Daemon(folder, holder.pid)
+        try:
+            assert holder.stdout is not None
+            if holder.stdout.readline() != b"up\n":
+                pytest.skip("no network namespace can be made here")
+            daemon.start(inside=False)
+            daemon("import", str(tar), BASE)
+            yield daemon
+        finally:
+            daemon.end()
+            holder.kill()
+            holder.communicate()
+
+
+@pytest.fixture(scope="module")
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that builds; a module has one, as a network namespace is all that tells two apart."""
+    shared = tmp_path_factory.getbasetemp()
+    with running_daemon(shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared) as daemon:
+        yield daemon
