@@ -25,6 +25,7 @@ WRITTEN = [
     "docs/using-the-model.md",
     "docs/registry.md",
     "docs/doctor.md",
+    "docs/cloud.md",
     "docs/credentials.md",
     "docs/operations.md",
 ]

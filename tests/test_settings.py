@@ -108,6 +108,7 @@ def test_what_is_not_given_does_not_count(monkeypatch):
     assert load({NAME: None}).settings.train.learning_rate == 0.5
 
 
+OIDC_PROVIDER = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
 SAMPLES = {
     "workspace": ("there", Path("there")),
     "source": ("a.csv", "a.csv"),
@@ -144,6 +145,23 @@ SAMPLES = {
     "mongodb.reader": ("bson", "bson"),
     "redshift.unload_to": ("s3://b/p", "s3://b/p"),
     "redshift.iam_role": ("arn:aws:iam::123456789012:role/r", "arn:aws:iam::123456789012:role/r"),
+    "cloud.stack": ("cars", "cars"),
+    "cloud.region": ("eu-central-1", "eu-central-1"),
+    "cloud.endpoint_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+    "cloud.box": ("false", False),
+    "cloud.bucket": ("models-of-ours", "models-of-ours"),
+    "cloud.repository": ("o/r", "o/r"),
+    "cloud.environment": ("live", "live"),
+    "cloud.retrain_environment": ("nightly", "nightly"),
+    "cloud.oidc_provider": (OIDC_PROVIDER, OIDC_PROVIDER),
+    "cloud.runner_token": ("t", SecretStr("t")),
+    "cloud.instance_type": ("t2.medium", "t2.medium"),
+    "cloud.disk_gb": ("50", 50),
+    "cloud.allowed_cidr": ("10.0.0.0/8", "10.0.0.0/8"),
+    "cloud.vpc": ("vpc-1", "vpc-1"),
+    "cloud.subnet": ("subnet-1", "subnet-1"),
+    "cloud.alarm_topic": ("arn:aws:sns:eu-central-1:123456789012:t", "arn:aws:sns:eu-central-1:123456789012:t"),
+    "cloud.deploy_command": ("vehins-deploy", "vehins-deploy"),
     "serve.host": ("::", "::"),
     "serve.rate_limit": ("1.5", 1.5),
     "serve.allow_anonymous": ("true", True),

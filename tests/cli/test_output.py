@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import polars as pl
 import pytest
@@ -47,16 +48,38 @@ GOOD = {
     "report": ("report",),
     "doctor": ("doctor",),
     "github": ("github", "train"),
+    "cloud plan": ("cloud", "plan"),
+    "cloud up": ("cloud", "up", "--yes"),
+    "cloud status": ("cloud", "status"),
+    "cloud deploy": ("cloud", "deploy", "1", "--image", "registry.example/vehins:1", "--here"),
+    "cloud rollback": ("cloud", "rollback", "--here"),
+    "cloud down": ("cloud", "down", "--yes"),
 }
 # What makes such a call possible.
-BEFORE = {"models rollback": ("pipeline", "run", "--quiet", "--set", "train.seed=2", "--approve", "to go back from")}
+BEFORE = {
+    "models rollback": ("pipeline", "run", "--quiet", "--set", "train.seed=2", "--approve", "to go back from"),
+    "cloud status": ("cloud", "up", "--yes", "--quiet"),
+    "cloud down": ("cloud", "up", "--yes", "--quiet"),
+}
 # What a command asks for before it looks at any setting.
 NEEDED = {
     "load": ("customers.csv", "--to", "loaded.csv"),
     "predict": ("customers.csv", "scores.csv"),
     "models promote": ("1",),
     "github": ("ingest",),
+    "cloud deploy": ("1",),
 }
+# Settings of a stack without a machine, and a script that stands for that of the machine.
+CLOUD = """[cloud]
+stack = "{stack}"
+region = "eu-central-1"
+box = false
+deploy_command = "./deploy"
+"""
+DEPLOY = """#!/bin/sh
+echo starting >&2
+echo '{"current": {"image": "registry.example/vehins:1", "model_version": 1}}'
+"""
 
 
 def test_every_command_is_called_here() -> None:
@@ -73,6 +96,20 @@ def one_object(text: str) -> dict[str, Any]:
 # --- One object ---------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def ready(finished: Vehins, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Vehins:
+    """The command in a finished workspace; one of the cloud finds a server that stands for AWS, and a script."""
+    if request.node.callspec.params["name"].startswith("cloud "):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("secrets_server"))
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "test")
+        with Path("vehins.toml").open("a") as file:
+            file.write(CLOUD.format(stack=f"t{uuid4().hex[:12]}"))
+        Path("deploy").write_text(DEPLOY)
+        Path("deploy").chmod(0o755)
+    return finished
+
+
 def called(name: str, finished: Vehins, *words: str) -> Answer:
     if name in BEFORE:
         finished(*BEFORE[name])
@@ -80,8 +117,8 @@ def called(name: str, finished: Vehins, *words: str) -> Answer:
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_json_is_one_object_on_stdout(name: str, finished: Vehins) -> None:
-    assert "error" not in one_object(called(name, finished, "--json").out)
+def test_json_is_one_object_on_stdout(name: str, ready: Vehins) -> None:
+    assert "error" not in one_object(called(name, ready, "--json").out)
 
 
 def check_report(report: dict[str, Any]) -> None:
@@ -189,8 +226,8 @@ def test_without_a_command_there_is_help(vehins: Vehins) -> None:
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_quiet_is_quiet(name: str, finished: Vehins) -> None:
-    answer = called(name, finished, "--quiet")
+def test_quiet_is_quiet(name: str, ready: Vehins) -> None:
+    answer = called(name, ready, "--quiet")
     assert answer.err == ""
 
 
@@ -270,8 +307,8 @@ def test_what_is_not_there_is_said(finished: Vehins) -> None:
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_away_from_a_terminal_there_are_no_control_characters(name: str, finished: Vehins) -> None:
-    answer = called(name, finished)
+def test_away_from_a_terminal_there_are_no_control_characters(name: str, ready: Vehins) -> None:
+    answer = called(name, ready)
     assert not CONTROL.search(answer.out + answer.err)
 
 

@@ -64,7 +64,7 @@ class Account:
         """
         from botocore.exceptions import ClientError
 
-        with aws.translated(service, what):
+        with aws.translated(service, what, "cloud"):
             try:
                 yield
             except ClientError as error:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vehins.cloud.stack import Event, Stack
 
 _NOTHING = ("didn't contain changes", "No updates are to be performed")
-_PAUSE = 0.5  # seconds between two looks
+_PAUSE = 0.25  # seconds between two looks
 
 
 @dataclass(frozen=True)

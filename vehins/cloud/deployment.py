@@ -140,7 +140,7 @@ def outcome(answer: Answer, ask: Callable[[], Answer]) -> dict[str, Any]:
     if answer.code == 0 and status:
         return status
     lines = answer.err.strip().splitlines()
-    detail = (lines[-1] if lines else "It says no more").rstrip(".") + "."
+    detail = (lines[-1].removeprefix("vehins-deploy: ") if lines else "It says no more").rstrip(".") + "."
     kind, headline, hint = _MEANING.get(answer.code, _CUT_SHORT if answer.code > 128 else _NONSENSE)
     if kind is DeploymentRefusedError:
         headline += "; " + _serving(_status(ask().out))

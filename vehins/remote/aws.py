@@ -81,8 +81,10 @@ _CREDENTIALS_HINT = "Check AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_REGION and their 
 
 
 @contextmanager
-def translated(store: str, what: str) -> Iterator[None]:
+def translated(store: str, what: str, section: str = "s3") -> Iterator[None]:
     """Turn an error of botocore into one of ours; ``store`` and ``what`` name where and what was asked for.
+
+    ``section`` is that of the settings that lead there.
 
     Raises:
         CredentialsError: nobody is logged in, or the login has no right to it.
@@ -103,13 +105,13 @@ def translated(store: str, what: str) -> Iterator[None]:
         raise UnreachableError(
             f"What answers does not speak as {store} does",
             detail=f"Asked for {what}: {str(error).splitlines()[0]}".rstrip(".") + ".",
-            hint="Check the endpoint (`s3.endpoint_url`) and proxies on the way.",
+            hint=f"Check the endpoint (`{section}.endpoint_url`) and proxies on the way.",
         ) from None
     except (BotoCoreError, HTTPError) as error:  # botocore lets the latter through when the body of an error is cut off
         raise UnreachableError(
             f"{store} does not answer",
             detail=f"Asked for {what}: {error}".rstrip(".") + ".",
-            hint="Check the network, the region (`s3.region`) and the endpoint (`s3.endpoint_url`).",
+            hint=f"Check the network, the region (`{section}.region`) and the endpoint (`{section}.endpoint_url`).",
         ) from None
 
 
