@@ -14,6 +14,7 @@
 
 PYTHON ?=
 ARGS ?=
+EXTRAS ?=
 UPGRADE ?=
 IMAGE ?= vehins:local
 # More than there are cores: tests mostly wait for servers and processes.
@@ -28,7 +29,7 @@ EXE :=
 endif
 VENV_PYTHON := $(BIN)python$(EXE)
 
-setup: .venv/ready ## set up .venv alone, for the commands in .venv/bin
+setup: .venv/ready$(if $(EXTRAS),-dev) ## set up .venv alone, for the commands in .venv/bin (EXTRAS=all: all drivers)
 
 run: .venv/ready ## set up .venv once, then run the whole pipeline
 	@$(BIN)vehins pipeline run $(ARGS)
