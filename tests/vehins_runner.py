@@ -98,6 +98,8 @@ def in_folder(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[Path]:
     """Work in a folder, with the small settings and without those of the caller's environment."""
     for name in vehins_variables():
         patch.delenv(name)
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):  # of the job that runs the tests
+        patch.delenv(name, raising=False)
     folder.joinpath("vehins.toml").write_text(SETTINGS)
     patch.chdir(folder)
     yield folder

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from github_runner import Job
 
+pytestmark = pytest.mark.timeout(900)  # many processes, one after the other
 RETRAIN = ROOT / ".github/workflows/retrain.yml"
 STAGES = ["Ingest", "Validate", "Transform", "Train", "Evaluate"]
 SOURCE = "demo://?rows=3000"

@@ -19,6 +19,7 @@ from vehins_runner import SETTINGS, child_environment, customers
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.timeout(900)  # many processes, one after the other
 TEXT = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 ACCOUNT = "000000000000"
 # Wants a machine in AWS, or is too long for this one; the file that runs it, and how it is spelt there.
