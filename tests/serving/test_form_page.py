@@ -87,6 +87,7 @@ def test_who_has_the_page_is_not_sent_it_again(app: FastAPI) -> None:
     response = ask(app, "GET", "/")
     again = ask(app, "GET", "/", headers={"If-None-Match": response.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
+    assert "content-security-policy" not in again.headers  # it would take the place of that of the page
     assert ask(app, "HEAD", "/").status_code == 200
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving_models import GOOD, app_of, ask
 
 import vehins
-from vehins.serving.observer import SwapOutcome
+from vehins.serving.status import SwapOutcome
 from vehins.serving.telemetry import access, logs, processes
 from vehins.serving.telemetry.metrics import SCORES, Metrics
 from vehins.serving.telemetry.predictions import COLUMNS
@@ -124,7 +125,8 @@ def test_the_model(own: FastAPI, predictor: Predictor) -> None:
 def test_swaps() -> None:
     metrics = Metrics()
     for ok in (True, True, False):
-        metrics.swapped(SwapOutcome(ok, 2, None if ok else "it fails its golden rows"))
+        fault = None if ok else "it fails its golden rows"
+        metrics.swapped(SwapOutcome(2, 1, fault, source="registry", at=datetime.now(UTC), seconds=0.1))
     found = samples(metrics.page("")[0].decode())
     assert found["vehins_model_swaps_total", "result=ok"] == 2
     assert found["vehins_model_swaps_total", "result=failed"] == 1

@@ -80,7 +80,7 @@ def test_no_secret_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_stop_lasts_as_long_as_the_drain_may() -> None:
-    assert values(made(serve__drain_seconds="45"), "TimeoutStopSec") == ["100"]
+    assert values(made(serve__drain_seconds="45"), "TimeoutStopSec") == ["101"]
 
 
 def test_what_stands_for_something_else_is_escaped() -> None:

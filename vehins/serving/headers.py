@@ -54,7 +54,8 @@ class SecurityHeaders:
         """Pass a request on, and its answer back."""
 
         async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            # A 304 would change the headers of the copy that the browser has: those that came with it stay.
+            if message["type"] == "http.response.start" and message["status"] != 304:
                 headers = message.get("headers", ())
                 message = {**message, "headers": [*headers, *_added(headers)]}  # whoever made it may send it again
             await send(message)

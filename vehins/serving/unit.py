@@ -107,7 +107,8 @@ def unit(loaded: Loaded, command: Sequence[str]) -> str:
         environment="\n".join(environment),
         secrets_file=SECRETS_FILE,
         state=STATE,
-        stop_seconds=round(2 * settings.serve.drain_seconds + 10),  # for requests, for the prediction log, and to end
+        # To be taken out of service, for the requests under way, for the prediction log, and to end.
+        stop_seconds=round(settings.serve.leave_seconds + 2 * settings.serve.drain_seconds + 10),
         memory=_MEMORY_MIB + _WORKER_MIB * settings.serve.workers,
         capabilities="CAP_NET_BIND_SERVICE" if needs_port else "",
         private_users="no" if needs_port else "yes",  # a capability within a namespace opens no port outside

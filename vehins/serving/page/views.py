@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from vehins.serving.predictor import Predictor
     from vehins.settings.sections import ServeSettings
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
-    "connect-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 SHOWN_LINES = 100
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _HTML = "text/html; charset=utf-8"
@@ -59,7 +55,7 @@ class Views:
         from fastapi import Response
 
         made = self._blank(ready)
-        headers = {"ETag": made.etag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
+        headers = {"ETag": made.etag, "Cache-Control": "no-cache"}
         if made.etag in known:
             return Response(status_code=304, headers=headers)
         return Response(made.content, headers=headers, media_type=_HTML)
@@ -162,8 +158,7 @@ class Views:
 def _response(content: bytes, status: int, headers: dict[str, str]) -> Response:
     from fastapi import Response
 
-    always = {"Cache-Control": "no-store", "Content-Security-Policy": POLICY}
-    return Response(content, status, {**always, **headers}, media_type=_HTML)
+    return Response(content, status, headers, media_type=_HTML)
 
 
 def _download(content: bytes, name: str, divided: Divided) -> Response:
@@ -171,9 +166,7 @@ def _download(content: bytes, name: str, divided: Divided) -> Response:
 
     stem = _UNSAFE.sub("_", re.sub(r"(?i)\.(csv|tsv|txt)$", "", name)).strip("._")[:80]
     headers = {
-        "Cache-Control": "no-store",
         "Content-Disposition": f'attachment; filename="{stem + "-" if stem else ""}scores.csv"',
-        "X-Content-Type-Options": "nosniff",
         "Vehins-Scored": str(len(divided.good)),
         "Vehins-Set-Aside": str(len(divided.bad)),
     }
