@@ -7,6 +7,7 @@
 - scores: `vehins predict` of 11.5 million synthetic customers, in several forms: seconds per row, and peak memory.
 - quality: vehins beside scikit-learn, XGBoost and CatBoost on real customers; these need `pip install --group bench`.
 - resampling: the same model on balanced rows, measured on real customers as they are.
+- serving: `vehins serve` beside a bare FastAPI endpoint, MLflow and BentoML, loaded by `wrk`; makes an environment.
 - registry: publish, promote and fetch on S3 beside a bare client that puts and gets the same bytes.
 
 The rows of `chain` are those of the Parquet file of `--file`, else 381,109 synthetic customers.
@@ -121,6 +122,13 @@ def quality(_: int, folder: Path, file: Path | None) -> None:
     compare(folder, file)
 
 
+def serving(runs: int, folder: Path, file: Path | None) -> None:
+    """The service, under load."""
+    from benchmarks.serving import serving as load
+
+    load(runs, folder, file)
+
+
 def resampling(_: int, folder: Path, file: Path | None) -> None:
     """What it does to a model when its training rows are balanced."""
     from benchmarks.resampling import resampling as compare
@@ -139,6 +147,7 @@ def main() -> None:
         "quality": quality,
         "registry": registry,
         "resampling": resampling,
+        "serving": serving,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("benchmark", nargs="*", choices=[*known, []], help="which ones")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vehins.model.averaging import average
-from vehins.model.bundle import import_lightgbm
+from vehins.model.library import import_lightgbm
 
 lightgbm = import_lightgbm()
 DICE = np.random.default_rng(3)

@@ -15,7 +15,7 @@ from vehins.artifacts.files import record_file
 from vehins.data import statistics
 from vehins.data.schema import TableSchema
 from vehins.errors import BundleRefusedError
-from vehins.model import bundle, features
+from vehins.model import bundle, features, trees
 from vehins.model.bundle import (
     BUNDLE_FILE,
     CALIBRATION_FILE,
@@ -26,6 +26,7 @@ from vehins.model.bundle import (
     Bundle,
 )
 from vehins.model.calibration import Calibrator
+from vehins.model.library import import_lightgbm
 
 SCHEMA = TableSchema.model_validate(
     {
@@ -60,7 +61,7 @@ def trained():
     encoder = features.fit(rows.lazy(), SCHEMA)
     labels = ((rows["age"] > 50) & (rows["city"] != "a")).to_numpy()
     matrix = encoder.matrix(rows.lazy())
-    lightgbm = bundle.import_lightgbm()
+    lightgbm = import_lightgbm()
     data = lightgbm.Dataset(matrix, labels, categorical_feature=[2])
     parameters = {"objective": "binary", "num_threads": 1, "verbose": -1}
     return lightgbm.train(parameters, data, 20), encoder
@@ -224,7 +225,7 @@ def unparsed(monkeypatch):
     def forbidden(*_):
         raise AssertionError("parsed before it was checked")
 
-    monkeypatch.setattr(bundle, "import_lightgbm", forbidden)
+    monkeypatch.setattr(trees, "load", forbidden)
     monkeypatch.setattr(features, "parse", forbidden)
     monkeypatch.setattr(bundle.Signature, "model_validate_json", forbidden)
     monkeypatch.setattr(bundle.GoldenRow, "model_validate_json", forbidden)
@@ -360,13 +361,25 @@ def test_another_encoder_in_the_same_bundle_is_refused(folder, trained):
     fewer = features.Encoder(features=trained[1].features[:2])
     (folder / FEATURES_FILE).write_bytes(fewer.to_json())
     seal_again(folder)
-    assert "number of features" in refused(folder).detail
+    assert refused(folder).detail == "model.txt: it takes 3 features, and its encoder gives 2."
 
 
 def test_what_is_no_model_is_refused(folder):
     (folder / MODEL_FILE).write_text("hello")
     seal_again(folder)
-    assert refused(folder).detail.startswith("LightGBM says: ")
+    assert refused(folder).detail == "model.txt: it is not LightGBM's text form of a model."
+
+
+def without_names(folder) -> None:
+    """Make a model that only LightGBM itself finds fault with."""
+    text = (folder / MODEL_FILE).read_text()
+    (folder / MODEL_FILE).write_text(text.replace("\nfeature_names=", "\nfeature_games="))
+    seal_again(folder)
+
+
+def test_what_lightgbm_refuses_is_refused(folder):
+    without_names(folder)
+    assert refused(folder).detail == "LightGBM says: Model file doesn't contain feature_names."
 
 
 @pytest.mark.parametrize("thread", ["this", "another"])
@@ -374,11 +387,10 @@ def test_lightgbm_keeps_off_stdout(folder, capfd, thread):
     """There is data on it; LightGBM by itself prints what it does, and what it does not like."""
 
     def work():
-        lightgbm = bundle.import_lightgbm()
+        lightgbm = import_lightgbm()
         data = lightgbm.Dataset(np.arange(400.0).reshape(200, 2), np.arange(200) % 2)
         lightgbm.train({"objective": "binary", "num_threads": 1, "verbose": 1}, data, 2)
-        (folder / MODEL_FILE).write_text("hello")
-        seal_again(folder)
+        without_names(folder)
         refused(folder)
 
     if thread == "this":

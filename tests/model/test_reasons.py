@@ -12,6 +12,7 @@ import pytest
 from vehins.data.schema import TableSchema
 from vehins.model import bundle, features, reasons
 from vehins.model.bundle import Bundle
+from vehins.model.library import import_lightgbm
 
 SCHEMA = TableSchema.model_validate(
     {
@@ -48,7 +49,7 @@ def fitted(folder, encoder: features.Encoder) -> Bundle:
     likely = rows["age"].to_numpy() / 30 + 2.0 * (rows["city"] == "b").fill_null(False).to_numpy()
     likely = likely - 3.0 * rows["insured"].to_numpy()
     labels = np.random.default_rng(2).random(3_000) < 1 / (1 + np.exp(1.5 - likely))
-    lightgbm = bundle.import_lightgbm()
+    lightgbm = import_lightgbm()
     codes = [encoder.names.index(name) for name in encoder.categories]
     data = lightgbm.Dataset(encoder.matrix(rows.lazy()), labels, categorical_feature=codes)
     booster = lightgbm.train({"objective": "binary", "num_threads": 1, "verbose": -1}, data, 25)

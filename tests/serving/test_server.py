@@ -78,7 +78,7 @@ def test_what_is_under_way_is_answered_before_the_end(
         return plain(*given)
 
     def client(url: str) -> None:
-        body = {"rows": [GOOD] * 200}  # enough to be answered aside
+        body = {"rows": [GOOD] * 500}  # enough to be answered aside
         answers.append(httpx.post(url + "/v1/predict", json=body, trust_env=False).status_code)
 
     monkeypatch.setattr(predict, "_answer", slow)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from vehins.artifacts.manifest import Record, digest
+from vehins.artifacts.record import Record, digest
 from vehins.errors import SchemaError
 
 Dtype = Literal["int", "float", "string", "bool"]

@@ -78,7 +78,7 @@ def _version(name: str) -> str | None:
 
 def _lightgbm() -> Check:
     """Its native part needs a library of the system that many small images lack."""
-    from vehins.model.bundle import import_lightgbm
+    from vehins.model.library import import_lightgbm
 
     try:
         lightgbm = import_lightgbm()

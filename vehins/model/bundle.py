@@ -9,27 +9,25 @@ digest). There is no pickle in it, and a bundle that answers its golden rows dif
 
 from __future__ import annotations
 
-import logging
-import os
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError
 
 from vehins.artifacts.files import FileRecord, damage, record_file, sha256_file
-from vehins.artifacts.manifest import Record, canonical
+from vehins.artifacts.record import Record, canonical
 from vehins.data.schema import Scalar, TableSchema
 from vehins.data.statistics import Statistics
 from vehins.data.statistics import parse as parse_statistics
 from vehins.errors import BundleRefusedError
-from vehins.model import calibration, features
+from vehins.model import calibration, features, trees
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
-    from lightgbm import Booster
 
 BUNDLE_FILE = "bundle.json"
 MODEL_FILE, FEATURES_FILE, SIGNATURE_FILE, GOLDEN_FILE = "model.txt", "features.json", "signature.json", "golden.jsonl"
@@ -65,21 +63,6 @@ class BundleIndex(Record):
     files: list[FileRecord]
 
 
-def import_lightgbm() -> Any:
-    """Import LightGBM with idle threads that do not spin, and without its habit of printing to stdout.
-
-    When a core is shared, spinning costs up to five times. What LightGBM prints before it raises, the exception says.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    import lightgbm
-
-    lightgbm.register_logger(logging.getLogger("lightgbm"))
-    # The native part keeps its way to that logger per thread, and the import sets it in the first thread alone.
-    native = lightgbm.basic._LIB  # type: ignore[attr-defined]
-    native.LGBM_RegisterLogCallback(native.callback)
-    return lightgbm
-
-
 class Bundle:
     """A loaded model bundle.
 
@@ -98,12 +81,11 @@ class Bundle:
             golden = [GoldenRow.model_validate_json(line) for line in (folder / GOLDEN_FILE).read_bytes().splitlines()]
         except ValidationError as error:
             raise _refused(folder, _first(error)) from None
-        lightgbm = import_lightgbm()
         try:
-            self._booster: Booster = lightgbm.Booster(model_str=(folder / MODEL_FILE).read_text(encoding="utf-8"))
-            self._check_golden(golden)
-        except lightgbm.basic.LightGBMError as error:  # the files are as written, and do not belong together
-            raise _refused(folder, f"LightGBM says: {str(error).splitlines()[0]}.") from None
+            self._trees = trees.load((folder / MODEL_FILE).read_bytes(), len(self.encoder.features))
+        except trees.TreesError as error:  # the files are as written, and do not belong together
+            raise _refused(folder, f"{error}.") from None
+        self._check_golden(golden)
 
     def _check_golden(self, golden: Sequence[GoldenRow]) -> None:
         if not golden:
@@ -124,34 +106,34 @@ class Bundle:
         ]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def predict_rows(self, rows: Sequence[Mapping[str, Scalar | None]]) -> list[float]:
-        """Probabilities of a few rows that are plain mappings: the serving path."""
-        import numpy as np
-
+    def predict_rows(self, rows: Sequence[features.Row]) -> list[float]:
+        """Probabilities of a few rows, on this thread: the serving path."""
         if not rows:
             return []
-        matrix = np.array([self.encoder.encode_row(row) for row in rows], dtype=np.float64)
-        answers: list[float] = self._probabilities(matrix, 1).tolist()
-        return answers
+        if len(rows) == 1:
+            answers = [self._trees.row(self.encoder.encode_row(rows[0]))]
+        else:
+            answers = self._trees.columns(self.encoder.encode_rows(rows), len(rows))
+        curve = self.calibrator
+        return answers if curve is None else [curve.apply_one(answer) for answer in answers]
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
         """What each feature adds to the raw scores of encoded rows (see `reasons`); last, where all rows start from."""
-        import numpy as np
-
-        if not len(matrix):
-            return np.empty((0, len(self.encoder.features) + 1))
-        return np.asarray(self._booster.predict(matrix, pred_contrib=True, num_threads=self._threads))
+        return self._trees.contributions(matrix, self._threads)
 
     def _probabilities(self, matrix: np.ndarray, threads: int) -> np.ndarray:
         """Calibrated probabilities of encoded rows."""
-        import numpy as np
-
-        return calibrated(np.asarray(self._booster.predict(matrix, num_threads=threads)), self.calibrator)
+        return calibrated(self._trees.matrix(matrix, threads), self.calibrator)
 
     def percentile(self, probability: float) -> float:
         """Share of the training population that scores no higher, in percent."""
-        scores = self.signature.percentiles
-        return 100.0 * bisect_right(scores, probability) / len(scores)
+        return self.shares[bisect_right(self.signature.percentiles, probability)]
+
+    @cached_property
+    def shares(self) -> list[float]:
+        """What `percentile` gives, by the number of scores that are no higher."""
+        count = len(self.signature.percentiles)
+        return [100.0 * number / count for number in range(count + 1)]
 
     def percentiles(self, probabilities: np.ndarray) -> np.ndarray:
         """`percentile` of many."""

@@ -9,6 +9,7 @@ its mean and the line drawn through the points.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vehins.artifacts.manifest import Calibration, Record, TriedCalibrator, canonical
-from vehins.model.metrics import PROBABILITY_FLOOR, expected_calibration_error
+from vehins.artifacts.record import Record, canonical
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from vehins.artifacts.manifest import Calibration, TriedCalibrator
 
     Floats = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
@@ -70,6 +72,18 @@ class Calibrator(Record):
         found: Floats = (meant[left] + (probabilities - given[left]) * slopes[left]).clip(0.0, 1.0)
         return found
 
+    @cached_property
+    def _slopes(self) -> list[float]:
+        rises = zip(pairwise(self.given), pairwise(self.meant), strict=True)
+        return [(up - down) / (right - left) for (left, right), (down, up) in rises]
+
+    def apply_one(self, probability: float) -> float:
+        """`apply` for one probability, to the same bits, without numpy."""
+        slopes, given = self._slopes, self.given
+        left = min(max(bisect_right(given, probability), 1), len(slopes)) - 1
+        found = self.meant[left] + (probability - given[left]) * slopes[left]
+        return 0.0 if found < 0.0 else 1.0 if found > 1.0 else found
+
     def to_json(self) -> bytes:
         """The calibrator as a bundle carries it."""
         return canonical(self.model_dump(mode="json")) + b"\n"
@@ -96,6 +110,9 @@ def choose(
     """
     import numpy as np
 
+    from vehins.artifacts.manifest import Calibration
+    from vehins.model.metrics import expected_calibration_error
+
     positive = np.asarray(labels) == 1
     given = np.asarray(probabilities, dtype=np.float64)
     error = expected_calibration_error(positive, given)
@@ -111,6 +128,9 @@ def choose(
 def _tried(method: Method, positive: Flags, given: Floats) -> TriedCalibrator:
     """What a calibrator makes of rows that it was not fitted on."""
     import numpy as np
+
+    from vehins.artifacts.manifest import TriedCalibrator
+    from vehins.model.metrics import expected_calibration_error
 
     fold = np.arange(positive.size) % FOLDS
     meant = np.empty_like(given)
@@ -130,6 +150,8 @@ def _tried(method: Method, positive: Flags, given: Floats) -> TriedCalibrator:
 def _losses(positive: Flags, probabilities: Floats) -> Floats:
     """The log loss of each row."""
     import numpy as np
+
+    from vehins.model.metrics import PROBABILITY_FLOOR
 
     of_truth = np.where(positive, probabilities, 1 - probabilities)
     losses: Floats = -np.log(of_truth.clip(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR))
@@ -181,6 +203,8 @@ def _polyline(method: Method, given: Floats, meant: Floats) -> Calibrator:
 
 def _log_odds(probabilities: Floats) -> Floats:
     import numpy as np
+
+    from vehins.model.metrics import PROBABILITY_FLOOR
 
     safe = probabilities.clip(PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
     odds: Floats = np.log(safe) - np.log1p(-safe)

@@ -1,6 +1,6 @@
 """Customer rows -> the matrix that the model sees: the only transform code, for training and for serving.
 
-An encoder is fitted on the train side and written as JSON. It has a bulk path (polars) and a one-row path (plain
+An encoder is fitted on the train side and written as JSON. It has a bulk path (polars) and a path for a few rows (plain
 Python) that give bit-equal numbers. What was never seen in training has a defined place: a category that is missing or
 new is code 0, a missing number is NaN, and a number outside the range of the train side is moved to its edge (which no
 tree can tell from where it was, as no split lies out there). The interactions of the schema are features as well:
@@ -10,15 +10,18 @@ each is made of the values of two columns, on both paths.
 from __future__ import annotations
 
 import math
+import re
 from abc import abstractmethod
-from collections.abc import Mapping
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ctypes import c_float
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from itertools import repeat
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from vehins.artifacts.manifest import Record, canonical
+from vehins.artifacts.record import Record, canonical
 from vehins.data.schema import Scalar, TableSchema
 
 if TYPE_CHECKING:
@@ -26,9 +29,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 Row = Mapping[str, Scalar | None]
+Columns = Mapping[str, Sequence[Scalar | None]]
 UNKNOWN = 0
 # A float32 tells every integer up to here from the next.
 _EXACT_IN_FLOAT32 = 2**24
+_NUMBERS = frozenset({int, float})
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")  # as Python writes an int
 
 
 class _Amount(Record):
@@ -47,7 +53,7 @@ class _Amount(Record):
         return value.clip(self.minimum, self.maximum).cast(pl.Float32 if self.dtype == "float32" else pl.Float64)
 
     def _narrow(self, number: float) -> float:
-        """The one-row path, from float64 on."""
+        """The path for a few rows, from float64 on."""
         number = self.minimum if number < self.minimum else self.maximum if number > self.maximum else number
         return c_float(number).value if self.dtype == "float32" else number
 
@@ -65,12 +71,26 @@ class NumberFeature(_Amount):
         return self._narrowed(_float(self.name))
 
     def encode(self, value: Scalar | None) -> float:
-        """The one-row path, for the value of the column."""
+        """The path for a few rows, for one value of the column."""
         return self._narrow(_as_float(value))
 
-    def encode_row(self, row: Row) -> float:
-        """The one-row path."""
-        return self.encode(row.get(self.name))
+    def encode_column(self, columns: Columns) -> Iterable[float]:
+        """The path for a few rows; numbers within the range need no look at each."""
+        values: Any = columns[self.name]
+        if _NUMBERS.issuperset(map(type, values)) and min(values) >= self.minimum and max(values) <= self.maximum:
+            return array("f" if self.dtype == "float32" else "d", values)
+        return map(self.encode, values)  # a NaN comes here when it is the first, and else is no harm above
+
+    def reader(self) -> Callable[[Row], float]:
+        """The path for one row; a whole number within the range is the same in every type."""
+        name, encode, limit = self.name, self.encode, _EXACT_IN_FLOAT32 if self.dtype == "float32" else math.inf
+        low, high = max(self.minimum, -limit), min(self.maximum, limit)
+
+        def read(row: Row) -> float:
+            value = row.get(name)
+            return float(value) if type(value) is int and low <= value <= high else encode(value)
+
+        return read
 
 
 class CombinedFeature(_Amount):
@@ -83,9 +103,17 @@ class CombinedFeature(_Amount):
         """The bulk path."""
         return self._narrowed(_combined(self.kind, *self.columns))
 
-    def encode_row(self, row: Row) -> float:
-        """The one-row path."""
-        first, second = (_as_float(row.get(name)) for name in self.columns)
+    def encode_column(self, columns: Columns) -> Iterable[float]:
+        """The path for a few rows."""
+        return map(self._encode, *(columns[name] for name in self.columns))
+
+    def reader(self) -> Callable[[Row], float]:
+        """The path for one row."""
+        first, second = self.columns
+        return lambda row: self._encode(row.get(first), row.get(second))
+
+    def _encode(self, one: Scalar | None, other: Scalar | None) -> float:
+        first, second = _as_float(one), _as_float(other)
         if self.kind == "product":
             return self._narrow(first * second)
         return self._narrow(math.nan if second == 0 else first / second)
@@ -137,7 +165,7 @@ class _Codes(Record):
         return (code.cast(pl.UInt32) + 1).fill_null(UNKNOWN).cast(types[self.dtype])
 
     def _code(self, text: str | None) -> float:
-        """The one-row path, from the text on."""
+        """The path for a few rows, from the text on."""
         return float(UNKNOWN) if text is None else self._codes.get(text, float(UNKNOWN))
 
 
@@ -157,12 +185,33 @@ class CategoryFeature(_Codes):
         return self._coded(_text(self.name))
 
     def encode(self, value: Scalar | None) -> float:
-        """The one-row path, for the value of the column."""
+        """The path for a few rows, for one value of the column."""
         return self._code(_as_text(value))
 
-    def encode_row(self, row: Row) -> float:
-        """The one-row path."""
-        return self.encode(row.get(self.name))
+    def encode_column(self, columns: Columns) -> Iterable[float]:
+        """The path for a few rows; texts, and whole numbers, are looked up without a look at each."""
+        values = columns[self.name]
+        kinds = set(map(type, values))
+        codes: Any = self._codes if kinds == {str} else self._codes_of_int if kinds == {int} else None
+        return map(self.encode, values) if codes is None else map(codes.get, values, repeat(float(UNKNOWN)))
+
+    def reader(self) -> Callable[[Row], float]:
+        """The path for one row."""
+        name, encode, unknown = self.name, self.encode, float(UNKNOWN)
+        code, code_of_int = self._codes.get, self._codes_of_int.get
+
+        def read(row: Row) -> float:
+            value = row.get(name)
+            if type(value) is str:
+                return code(value, unknown)
+            return code_of_int(value, unknown) if type(value) is int else encode(value)
+
+        return read
+
+    @cached_property
+    def _codes_of_int(self) -> dict[int, float]:
+        """The codes by the whole number that a text stands for."""
+        return {int(text): code for text, code in self._codes.items() if _WHOLE.fullmatch(text)}
 
 
 class CrossFeature(_Codes):
@@ -184,9 +233,17 @@ class CrossFeature(_Codes):
         first, second = map(_text, self.columns)
         return self._coded(pl.concat_str(first.str.len_chars().cast(pl.String), pl.lit(":"), first, second))
 
-    def encode_row(self, row: Row) -> float:
-        """The one-row path."""
-        first, second = (_as_text(row.get(name)) for name in self.columns)
+    def encode_column(self, columns: Columns) -> Iterable[float]:
+        """The path for a few rows."""
+        return map(self._encode, *(columns[name] for name in self.columns))
+
+    def reader(self) -> Callable[[Row], float]:
+        """The path for one row."""
+        first, second = self.columns
+        return lambda row: self._encode(row.get(first), row.get(second))
+
+    def _encode(self, one: Scalar | None, other: Scalar | None) -> float:
+        first, second = _as_text(one), _as_text(other)
         return self._code(None if first is None or second is None else _pair(first, second))
 
 
@@ -236,6 +293,13 @@ class Encoder(Record):
         """For each feature whether the probability must not fall (1) or not rise (-1) with it, or may do both (0)."""
         return [feature.monotone if feature.kind == "number" else 0 for feature in self.features]
 
+    @cached_property
+    def inputs(self) -> list[str]:
+        """Names of the columns that the features are made of."""
+        pairs = (feature.columns if feature.kind in {"product", "ratio", "cross"} else () for feature in self.features)
+        single = (feature.name for feature in self.features if feature.kind in {"number", "category"})
+        return list(dict.fromkeys([*single, *(name for pair in pairs for name in pair)]))
+
     def encode(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """The bulk path: a frame of narrow numbers, with the features as columns."""
         return rows.select(self.expressions())
@@ -250,9 +314,18 @@ class Encoder(Record):
 
         return self.encode(rows).cast(pl.Float64).collect().to_numpy()
 
+    def encode_rows(self, rows: Sequence[Row]) -> list[Iterable[float]]:
+        """The path for a few rows: the numbers of each feature. A column that a row lacks counts as missing."""
+        columns = {name: [row.get(name) for row in rows] for name in self.inputs}
+        return [feature.encode_column(columns) for feature in self.features]
+
     def encode_row(self, row: Row) -> list[float]:
-        """The one-row path: the numbers of one customer. A column that the row lacks counts as missing."""
-        return [feature.encode_row(row) for feature in self.features]
+        """The numbers of one customer. A column that the row lacks counts as missing."""
+        return [read(row) for read in self._readers]
+
+    @cached_property
+    def _readers(self) -> list[Callable[[Row], float]]:
+        return [feature.reader() for feature in self.features]
 
     def to_json(self) -> bytes:
         """The encoder as a bundle carries it."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from vehins.artifacts.manifest import Baseline
 from vehins.errors import DataError
 from vehins.model.averaging import average
-from vehins.model.bundle import import_lightgbm
 from vehins.model.features import Encoder
+from vehins.model.library import import_lightgbm
 from vehins.model.metrics import auc, log_loss
 from vehins.settings import TrainSettings
 

@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from vehins.data.schema import Dtype, Scalar
-from vehins.serving.predictor import Prediction
 
 
 class Answer(BaseModel):
@@ -24,11 +23,19 @@ class ModelName(Answer):
     version: int
 
 
+class PredictionAnswer(Answer):
+    """What the model says of one customer."""
+
+    probability: float = Field(description="Probability that the customer says yes.")
+    percentile: float = Field(description="Share of the training population that scores no higher, in percent.")
+    contact: bool = Field(description="Whether contacting this customer pays: probability >= cutoff.")
+
+
 class PredictAnswer(Answer):
     """Answer of ``POST /v1/predict``: one prediction per row, in the order of the rows."""
 
     model: ModelName
-    predictions: list[Prediction]
+    predictions: list[PredictionAnswer]
 
 
 class ColumnAnswer(Answer):

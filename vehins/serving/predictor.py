@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import TYPE_CHECKING, NamedTuple
 
 from vehins.data.schema import Scalar
 from vehins.errors import BundleRefusedError, NotFoundError
@@ -27,14 +26,15 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 _HINT = "Point the alias to another version (`vehins models list`), or train anew: `vehins pipeline run`."
 
 
-class Prediction(BaseModel):
+class Prediction(NamedTuple):
     """What the model says of one customer."""
 
-    model_config = ConfigDict(frozen=True)
-
-    probability: float = Field(description="Probability that the customer says yes.")
-    percentile: float = Field(description="Share of the training population that scores no higher, in percent.")
-    contact: bool = Field(description="Whether contacting this customer pays: probability >= cutoff.")
+    probability: float
+    """Probability that the customer says yes."""
+    percentile: float
+    """Share of the training population that scores no higher, in percent."""
+    contact: bool
+    """Whether contacting this customer pays: probability >= cutoff."""
 
 
 class Predictor:
@@ -84,13 +84,10 @@ class Predictor:
 
     def predict(self, rows: Sequence[Mapping[str, Scalar | None]]) -> list[Prediction]:
         """Answer some rows, in their order; they have passed the request model or are otherwise known to be good."""
-        if not rows:
-            return []
         bundle = self.bundle
-        return [
-            Prediction(probability=p, percentile=bundle.percentile(p), contact=bundle.contact(p))
-            for p in bundle.predict_rows(rows)
-        ]
+        scores, shares, cutoff = bundle.signature.percentiles, bundle.shares, bundle.signature.cutoff
+        # As `Bundle.percentile` and `Bundle.contact`, without a call for each of ten thousand rows.
+        return [Prediction(p, shares[bisect_right(scores, p)], p >= cutoff) for p in bundle.predict_rows(rows)]
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer many typed rows that are known to be good: a frame of `Prediction`'s fields, in their order."""
