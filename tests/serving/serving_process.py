@@ -55,6 +55,11 @@ class Service:
         """What it has logged, once it has ended."""
         return [json.loads(line) for line in self.err.splitlines()]
 
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """What its access log has, once it has ended."""
+        return [line for line in self.log if line["logger"] == "vehins.access"]
+
 
 @contextmanager
 def service(settings: Settings, **environment: str) -> Iterator[Service]:

@@ -241,7 +241,7 @@ def test_a_service_keeps_all_rows_when_it_is_told_to_end_and_whole_parts_when_it
         found.stop()
     assert found.process.returncode == 0
     assert read(tmp_path).height == 1_301
-    assert {line["request_id"] for line in found.log} == set(read(tmp_path)["request_id"])
+    assert {line["request_id"] for line in found.requests} == set(read(tmp_path)["request_id"])
     with service(settings) as found:
         assert found.predict(rows_of(10)).status_code == 200
         found.stop(signal.SIGKILL)

@@ -353,7 +353,7 @@ def test_the_access_log_can_be_switched_off(served: Settings) -> None:
     with service(quiet) as found:
         assert found.predict([GOOD]).status_code == 200
         found.stop()
-    assert found.err == ""
+    assert [line["logger"] for line in found.log] == ["vehins.serving.watcher"]
 
 
 def test_a_service_answers_while_nobody_reads_its_log(served: Settings) -> None:
@@ -364,4 +364,4 @@ def test_a_service_answers_while_nobody_reads_its_log(served: Settings) -> None:
         assert "vehins_log_dropped_lines_total 0.0" in found.client.get("/metrics").text
         until(lambda: found.predict([GOOD]).status_code == 200)
         found.stop()
-    assert len(found.log) == 602
+    assert len(found.requests) == 602
