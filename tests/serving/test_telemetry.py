@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from serving_process import service, until
 from vehins.masking import remember
 from vehins.serving.app import create_app
 from vehins.serving.holder import Holder
+from vehins.serving.keys import Keys
 from vehins.serving.telemetry import access, logs
 from vehins.serving.telemetry.lines import LineWriter
 from vehins.serving.telemetry.telemetry import Telemetry
@@ -137,13 +139,13 @@ def test_no_path_breaks_a_line(logged: Logged, path: str) -> None:
 
 def test_a_name_for_the_client_takes_the_place_of_its_address(predictor: Predictor) -> None:
     lines: list[bytes] = []
-    app = create_app(Holder(10), ServeSettings(), telemetry=Telemetry(write=lines.append))
-
-    async def call(scope: Scope, receive: Receive, send: Send) -> None:
-        await app({**scope, access.CLIENT: "k:1f2e3d4c"}, receive, send)
-
-    ask(call, "GET", "/healthz")  # type: ignore[arg-type]
-    assert json.loads(lines[-1])["client"] == "k:1f2e3d4c"
+    key = "a key that opens the service".replace(" ", "-")
+    telemetry = Telemetry(write=lines.append)
+    app = create_app(Holder(10), ServeSettings(), keys=Keys([key]), telemetry=telemetry)
+    for headers in ({}, {"X-API-Key": key}):
+        ask(app, "GET", "/v1/model", headers=headers)
+    clients = [json.loads(line)["client"] for line in lines]
+    assert clients == ["127.0.0.1", f"key-{hashlib.sha256(key.encode()).hexdigest()[:8]}"]
 
 
 def test_a_client_who_leaves_before_the_answer(logged: Logged) -> None:

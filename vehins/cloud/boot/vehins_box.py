@@ -123,6 +123,7 @@ def write_settings(found: Mapping[str, str]) -> None:
         "VEHINS_REGISTRY": found["registry"],
         "VEHINS_MODEL_NAME": found["model-name"],
         "VEHINS_API_KEYS": found["api-keys"],
+        "VEHINS_SERVE_TRUSTED_PROXIES": "127.0.0.0/8,172.16.0.0/12",  # HAProxy, over the bridge of Docker
         "VEHINS_S3_REGION": told["region"],
         "AWS_REGION": told["region"],
     }

@@ -7,6 +7,7 @@ from functools import lru_cache
 from time import time
 from typing import TYPE_CHECKING
 
+from vehins.serving.access import CLIENT
 from vehins.serving.telemetry.logs import moment
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
     from vehins.serving.telemetry.exchange import Exchange
 
-CLIENT = "vehins.client"
-"""Where the scope of a request has the name of its client, once a layer further in has found out."""
 PATH_CHARACTERS = 200
 
 FIELDS = {
