@@ -107,7 +107,14 @@ def in_folder(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[Path]:
 
 def child_environment(**more: str) -> dict[str, str]:
     """Variables for a process of its own: those of this one without settings, and where vehins is."""
-    kept = {name: value for name, value in os.environ.items() if name not in vehins_variables()}
+    left_out = {
+        *vehins_variables(),
+        "MAKEFLAGS",
+        "MAKELEVEL",
+        "MFLAGS",
+        "ARGS",
+    }  # the last of a make that runs the tests
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return {**kept, "PYTHONPATH": str(Path(vehins.__file__).parents[1]), **more}
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from running import running
 
+from vehins.serving import explain
+
 if TYPE_CHECKING:
     from vehins.settings import Settings
 
@@ -35,7 +37,8 @@ def check(url: str, folder: Path, *words: str) -> str:
 
 
 def test_all_checks(served: Settings, tmp_path: Path) -> None:
-    with running(served) as service:
+    # With more, the document could not say that fewer rows are taken with reasons.
+    with running(served, "--set", f"serve.max_rows={explain.MAX_ROWS}") as service:
         said = check(service.url, tmp_path, "--checks=all", f"--max-examples={EXAMPLES}")
     assert "No issues found" in said
     assert "skipped" not in said.partition("Coverage")[2]

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 STAGES = {stage.name: stage for stage in pipeline.STAGES}
 # What the frame around the stages needs: the lock, the service, the collector.
-FRAME = {"lock_timeout", "serve.host", "serve.port", "serve.max_rows", "gc.keep_runs"}
+FRAME = {"lock_timeout", "api_keys", "prediction_log", "gc.keep_runs"}
+FRAME |= {spec.name for spec in specs() if spec.name.startswith(("serve.", "cloud."))}
 # Another value that is allowed, for every setting that shapes a result.
 OTHER: dict[str, Any] = {
     "split.salt": "other",
