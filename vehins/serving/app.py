@@ -49,6 +49,11 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+        },  # it would look for OpenTelemetry at each request
     )
     failures.install(app)
     probes.install(app, holder)

@@ -22,11 +22,6 @@ NOT_READY = Fault(
     detail="The service runs, and has no model that answers.",
     hint="Try again in a moment; whoever runs the service can look at `vehins models list`.",
 )
-_BUG = Fault(
-    headline="The service failed on this request",
-    detail="It is a fault of the service, not of the request.",
-    hint="Tell whoever runs the service: its log has the reason.",
-)
 
 
 class RefusalError(Exception):
@@ -40,7 +35,11 @@ class RefusalError(Exception):
 
     def prepared(self) -> Prepared:
         """The same answer, for what stands in front of the framework."""
-        return Prepared(self.status, self.answer.error, *(self.headers or {}).items())
+        return Prepared(self.status, self.answer, *(self.headers or {}).items())
+
+
+class GoneError(Exception):
+    """The client has left in the middle of its request: there is nobody to answer."""
 
 
 def not_ready(why: str) -> RefusalError:
@@ -94,9 +93,10 @@ def body_too_large(max_bytes: int) -> RefusalError:
 class Prepared:
     """An answer that is an error, written out once, for what stands in front of the framework; ``body`` is its JSON."""
 
-    def __init__(self, status: int, fault: Fault, *headers: tuple[str, str]) -> None:
+    def __init__(self, status: int, said: Fault | ErrorAnswer, *headers: tuple[str, str]) -> None:
         self._status = status
-        self.body = ErrorAnswer(error=fault).model_dump_json().encode()
+        answer = said if isinstance(said, ErrorAnswer) else ErrorAnswer(error=said)
+        self.body = answer.model_dump_json().encode()
         own = (("content-type", "application/json"), ("content-length", str(len(self.body))), *headers)
         self._headers = [(name.lower().encode(), value.encode()) for name, value in own]
 
@@ -111,11 +111,6 @@ class Prepared:
         line = f"HTTP/1.1 {self._status} {HTTPStatus(self._status).phrase}".encode()
         fields = [b": ".join(field) for field in (*self._headers, (b"connection", b"close"))]
         return b"\r\n".join([line, *fields, b"", self.body])
-
-
-def bug_answer() -> ErrorAnswer:
-    """What is said of a fault of the service; the reason is for its own log (500)."""
-    return ErrorAnswer(error=_BUG)
 
 
 def install(app: FastAPI) -> None:

@@ -1,7 +1,8 @@
 """``POST /v1/predict``: rows in, predictions out, and nothing between that is not needed.
 
-FastAPI documents the endpoint, and Starlette finds it; what happens then is plain ASGI. FastAPI's way from a body to an
-answer costs more than the prediction: it parses the body before it validates it, and validates the answer too.
+FastAPI documents the endpoint; what happens is plain ASGI. FastAPI's way from a request to its endpoint, and from the
+body to an answer, costs more than the prediction: it tries one route after the other, parses the body before it
+validates it, and validates the answer too.
 
 There is no ``from __future__ import annotations`` here: FastAPI reads the annotations of its endpoints when they are
 defined, and the names in them are imported inside the functions, where it could not look them up by name.
@@ -23,7 +24,8 @@ from vehins.serving.refusals import refusal
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.types import Receive, Scope, Send
+    from starlette.routing import Route
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATH = "/v1/predict"
 # Requests larger than this, of about 300 rows, take milliseconds: they are answered in a thread, so that the others and
@@ -53,17 +55,30 @@ def install(app: "FastAPI", holder: Holder, observers: Sequence[Observer]) -> No
         """Answer 1 to `serve.max_rows` customers, in their order."""
 
     documented = next(route for route in app.routes if isinstance(route, Route) and route.path == PATH)
-    documented.app = Endpoint(holder, observers)
+    app.add_middleware(Endpoint, route=documented, holder=holder, observers=observers)
 
 
 class Endpoint:
-    """The endpoint as an ASGI application."""
+    """The endpoint as an ASGI layer: it answers what is its own, and lets all else through."""
 
-    def __init__(self, holder: Holder, observers: Sequence[Observer]) -> None:
+    def __init__(self, app: "ASGIApp", route: "Route", holder: Holder, observers: Sequence[Observer]) -> None:
+        self._app, self._route = app, route
         self._holder, self._observers = holder, observers
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """Answer one request."""
+        if scope["type"] != "http" or scope["path"] != PATH or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = self._route  # as a router would
+        try:
+            await self._predict(scope, receive, send)
+        except failures.RefusalError as error:
+            await error.prepared()(send)
+        except failures.GoneError:  # nobody reads an answer
+            return
+
+    async def _predict(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         ready = failures.current(self._holder)
         query = scope["query_string"]
         count = explain.wanted(query) if query else 0
@@ -88,9 +103,7 @@ async def _body(scope: "Scope", receive: "Receive", max_bytes: int, max_rows: in
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            from starlette.requests import ClientDisconnect
-
-            raise ClientDisconnect
+            raise failures.GoneError
         part = message.get("body", b"")
         parts.append(part)
         size, more = size + len(part), message.get("more_body", False)

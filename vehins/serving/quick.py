@@ -1,7 +1,7 @@
 """The request model once more, for the rows that need no cleaning: without a call of Python for each value.
 
-What this accepts the request model accepts, with the same values; what it refuses, such as a whole number that is
-written 28.0 or a text with blanks around it, the request model has yet to judge. So it is worth a try before that.
+What this accepts the request model accepts, with the same values; what it refuses, such as a text with blanks around
+it, the request model has yet to judge. So it is worth a try before that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from vehins.data.schema import Column, TableSchema
 
 
+EXACT = 2**53
+"""From here on a float no longer tells one integer from the next."""
 _STRICT = core_schema.CoreConfig(strict=True, allow_inf_nan=False)
 
 
@@ -51,11 +53,19 @@ def _exactly(fields: dict[str, core_schema.TypedDictField]) -> CoreSchema:
     return core_schema.typed_dict_schema(fields, extra_behavior="forbid", config=_STRICT)  # inherited by none
 
 
+def _whole(low: float | None, high: float | None) -> CoreSchema:
+    """A whole number, also one that is written 28.0, as tools write it that know no missing integers."""
+    bounds: dict[str, Any] = {"ge": low, "le": high}
+    written = core_schema.float_schema(gt=-EXACT, lt=EXACT)
+    as_float = core_schema.chain_schema([written, core_schema.int_schema(strict=False, **bounds)])
+    return core_schema.union_schema([core_schema.int_schema(**bounds), as_float], mode="left_to_right")
+
+
 def _plain(column: Column, bounds: tuple[float | None, float | None]) -> CoreSchema | None:
     """The check of a column that needs no Python; None when there is none."""
     low, high = bounds
     if column.dtype == "int":
-        number = core_schema.int_schema(ge=low, le=high)  # type: ignore[arg-type] # whole numbers, of an int column
+        number = _whole(low, high)
         if column.values is None:
             return number
         return core_schema.chain_schema([number, core_schema.literal_schema(list(column.values))])

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Va
 
 from vehins.data.schema import Column, Dtype, Scalar, TableSchema
 from vehins.serving import quick
+from vehins.serving.quick import EXACT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from pydantic_core import SchemaValidator
 
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
-# From here on a float no longer tells one integer from the next.
-EXACT = 2**53
 # What polars strips in `ingest`; Python's own strip() takes four control characters more.
 BLANKS = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 _SHOWN_VALUES = 12

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from vehins.serving.quick import EXACT
 from vehins.serving.refusals import refusal
-from vehins.serving.requests import BLANKS, EXACT, bounds, expected
+from vehins.serving.requests import BLANKS, bounds, expected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
