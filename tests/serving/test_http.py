@@ -369,7 +369,7 @@ def test_a_client_who_leaves_in_the_middle_is_no_bug(app: FastAPI) -> None:
 
     scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": [], "query_string": b""}
     asyncio.run(app(scope, receive, send))
-    assert sent[0]["status"] == 400
+    assert sent == []  # nobody reads an answer; the log has 499
 
 
 def test_errors_of_routes_that_are_yet_to_come(predictor: Predictor) -> None:
