@@ -1,11 +1,4 @@
-"""Customer rows -> the matrix that the model sees: the only transform code, for training and for serving.
-
-An encoder is fitted on the train side and written as JSON. It has a bulk path (polars) and a path for a few rows (plain
-Python) that give bit-equal numbers. What was never seen in training has a defined place: a category that is missing or
-new is code 0, a missing number is NaN, and a number outside the range of the train side is moved to its edge (which no
-tree can tell from where it was, as no split lies out there). The interactions of the schema are features as well:
-each is made of the values of two columns, on both paths.
-"""
+"""The kinds of features: each encodes what its columns hold, on every path to the same numbers."""
 
 from __future__ import annotations
 
@@ -14,27 +7,24 @@ import re
 from abc import abstractmethod
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from ctypes import c_float
 from functools import cached_property
 from itertools import repeat
-from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from vehins.artifacts.record import Record, canonical
-from vehins.data.schema import Scalar, TableSchema
+from vehins.artifacts.record import Record
+from vehins.data.schema import Scalar
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
 
 Row = Mapping[str, Scalar | None]
 Columns = Mapping[str, Sequence[Scalar | None]]
 UNKNOWN = 0
 # A float32 tells every integer up to here from the next.
-_EXACT_IN_FLOAT32 = 2**24
+EXACT_IN_FLOAT32 = 2**24
 _NUMBERS = frozenset({int, float})
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")  # as Python writes an int
 
@@ -70,7 +60,7 @@ class NumberFeature(_Amount):
 
     def expression(self) -> pl.Expr:
         """The bulk path."""
-        return self._narrowed(_float(self.name))
+        return self._narrowed(amount_of(self.name))
 
     def encode(self, value: Scalar | None) -> float:
         """The path for a few rows, for one value of the column."""
@@ -85,7 +75,7 @@ class NumberFeature(_Amount):
 
     def reader(self) -> Callable[[Row], float]:
         """The path for one row; a whole number within the range is the same in every type."""
-        name, encode, limit = self.name, self.encode, _EXACT_IN_FLOAT32 if self.dtype == "float32" else math.inf
+        name, encode, limit = self.name, self.encode, EXACT_IN_FLOAT32 if self.dtype == "float32" else math.inf
         low, high = max(self.minimum, -limit), min(self.maximum, limit)
 
         def read(row: Row) -> float:
@@ -103,7 +93,7 @@ class CombinedFeature(_Amount):
 
     def expression(self) -> pl.Expr:
         """The bulk path."""
-        return self._narrowed(_combined(self.kind, *self.columns))
+        return self._narrowed(combined(self.kind, *self.columns))
 
     def encode_column(self, columns: Columns) -> Iterable[float]:
         """The path for a few rows."""
@@ -121,18 +111,20 @@ class CombinedFeature(_Amount):
         return self._narrow(math.nan if second == 0 else first / second)
 
 
-def _float(name: str) -> pl.Expr:
+def amount_of(name: str) -> pl.Expr:
+    """A column of amounts, as float64; a missing one is NaN."""
     import polars as pl
 
     return pl.col(name).cast(pl.Float64).fill_null(math.nan)
 
 
-def _combined(kind: Literal["product", "ratio"], first: str, second: str) -> pl.Expr:
+def combined(kind: Literal["product", "ratio"], first: str, second: str) -> pl.Expr:
+    """The product or the ratio of two columns of amounts."""
     import polars as pl
 
     if kind == "product":
-        return _float(first) * _float(second)
-    return pl.when(_float(second) != 0).then(_float(first) / _float(second)).otherwise(math.nan)
+        return amount_of(first) * amount_of(second)
+    return pl.when(amount_of(second) != 0).then(amount_of(first) / amount_of(second)).otherwise(math.nan)
 
 
 def _as_float(value: Scalar | None) -> float:
@@ -184,7 +176,7 @@ class CategoryFeature(_Codes):
 
     def expression(self) -> pl.Expr:
         """The bulk path."""
-        return self._coded(_text(self.name))
+        return self._coded(text_of(self.name))
 
     def encode(self, value: Scalar | None) -> float:
         """The path for a few rows, for one value of the column."""
@@ -232,7 +224,7 @@ class CrossFeature(_Codes):
         """The bulk path."""
         import polars as pl
 
-        first, second = map(_text, self.columns)
+        first, second = map(text_of, self.columns)
         return self._coded(pl.concat_str(first.str.len_chars().cast(pl.String), pl.lit(":"), first, second))
 
     def encode_column(self, columns: Columns) -> Iterable[float]:
@@ -249,7 +241,8 @@ class CrossFeature(_Codes):
         return self._code(None if first is None or second is None else _pair(first, second))
 
 
-def _text(name: str) -> pl.Expr:
+def text_of(name: str) -> pl.Expr:
+    """A column of names, as texts."""
     import polars as pl
 
     return pl.col(name).cast(pl.String)
@@ -268,147 +261,3 @@ def _pair(first: str, second: str) -> str:
 
 
 Feature = Annotated[NumberFeature | CombinedFeature | CategoryFeature | CrossFeature, Field(discriminator="kind")]
-
-
-class Encoder(Record):
-    """The features of a model, in order."""
-
-    features: list[Feature]
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the features, in the order of the matrix."""
-        return [feature.name for feature in self.features]
-
-    @property
-    def categories(self) -> list[str]:
-        """Names of the categorical features."""
-        return [feature.name for feature in self.features if feature.is_category]
-
-    @property
-    def vocabulary_sizes(self) -> dict[str, int]:
-        """How many names each categorical feature knows."""
-        return {f.name: len(f.vocabulary) for f in self.features if f.kind in {"category", "cross"}}
-
-    @property
-    def monotone(self) -> list[int]:
-        """For each feature whether the probability must not fall (1) or not rise (-1) with it, or may do both (0)."""
-        return [feature.monotone if feature.kind == "number" else 0 for feature in self.features]
-
-    @cached_property
-    def inputs(self) -> list[str]:
-        """Names of the columns that the features are made of."""
-        pairs = (feature.columns if feature.kind in {"product", "ratio", "cross"} else () for feature in self.features)
-        single = (feature.name for feature in self.features if feature.kind in {"number", "category"})
-        return list(dict.fromkeys([*single, *(name for pair in pairs for name in pair)]))
-
-    def encode(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """The bulk path: a frame of narrow numbers, with the features as columns."""
-        return rows.select(self.expressions())
-
-    def expressions(self) -> list[pl.Expr]:
-        """The bulk path as expressions over typed rows, named and ordered like the features."""
-        return [feature.expression().alias(feature.name) for feature in self.features]
-
-    def matrix(self, rows: pl.LazyFrame) -> np.ndarray:
-        """The bulk path as float64, rows x features."""
-        import polars as pl
-
-        return self.encode(rows).cast(pl.Float64).collect().to_numpy()
-
-    def encode_rows(self, rows: Sequence[Row]) -> list[Iterable[float]]:
-        """The path for a few rows: the numbers of each feature. A column that a row lacks counts as missing."""
-        columns = self._columns(rows)
-        return [feature.encode_column(columns) for feature in self.features]
-
-    def _columns(self, rows: Sequence[Row]) -> dict[str, Sequence[Scalar | None]]:
-        """The rows by column."""
-        if len(self.inputs) > 1:
-            with suppress(KeyError):  # rarely does a row lack one; this way there is no call of Python for each value
-                return dict(zip(self.inputs, zip(*map(itemgetter(*self.inputs), rows), strict=True), strict=True))
-        return {name: [row.get(name) for row in rows] for name in self.inputs}
-
-    def encode_row(self, row: Row) -> list[float]:
-        """The numbers of one customer. A column that the row lacks counts as missing."""
-        return [read(row) for read in self._readers]
-
-    @cached_property
-    def _readers(self) -> list[Callable[[Row], float]]:
-        return [feature.reader() for feature in self.features]
-
-    def to_json(self) -> bytes:
-        """The encoder as a bundle carries it."""
-        return canonical(self.model_dump(mode="json")) + b"\n"
-
-
-def parse(data: bytes) -> Encoder:
-    """Read an encoder back (`Encoder.to_json`)."""
-    return Encoder.model_validate_json(data)
-
-
-def fit(train: pl.LazyFrame, schema: TableSchema) -> Encoder:
-    """Learn vocabularies and ranges from the rows of the train side, in one streaming pass.
-
-    The features are the columns in their order, then the interactions in theirs.
-    """
-    import polars as pl
-
-    amounts, names = _amounts(schema), _names(schema)
-    ranges = train.select(
-        *(value.min().alias(f"min:{name}") for name, value in amounts.items()),
-        *(value.max().alias(f"max:{name}") for name, value in amounts.items()),
-        pl.len().alias("rows"),
-    )
-    vocabularies = [train.select(map(_text, columns)).unique().drop_nulls() for columns in names.values()]
-    bounds, *words = pl.collect_all([ranges, *vocabularies], engine="streaming")
-    found = bounds.row(0, named=True)
-    features: dict[str, Feature] = {
-        name: _number(name, schema, found[f"min:{name}"], found[f"max:{name}"]) for name in amounts
-    }
-    features |= {name: _category(name, schema, sorted(frame.rows())) for name, frame in zip(names, words, strict=True)}
-    return Encoder(features=[features[name] for name in (*schema.features, *schema.interactions)])
-
-
-def _amounts(schema: TableSchema) -> dict[str, pl.Expr]:
-    """The features that are numbers: their finite values."""
-    columns = {name: _float(name) for name, column in schema.features.items() if not column.is_category}
-    made = {name: _combined(i.kind, *i.columns) for name, i in schema.interactions.items() if i.kind != "cross"}
-    return {name: _finite(value) for name, value in {**columns, **made}.items()}
-
-
-def _finite(value: pl.Expr) -> pl.Expr:
-    import polars as pl
-
-    return pl.when(value.is_finite()).then(value)
-
-
-def _names(schema: TableSchema) -> dict[str, list[str]]:
-    """The features that are categories: the columns that their names come from."""
-    columns = {name: [name] for name, column in schema.features.items() if column.is_category}
-    return columns | {name: i.columns for name, i in schema.interactions.items() if i.kind == "cross"}
-
-
-def _category(name: str, schema: TableSchema, words: list[tuple[str, ...]]) -> CategoryFeature | CrossFeature:
-    dtype: Literal["uint8", "uint16", "uint32"] = "uint32"
-    if len(words) < 2**8:
-        dtype = "uint8"
-    elif len(words) < 2**16:
-        dtype = "uint16"
-    if name in schema.features:
-        return CategoryFeature(name=name, vocabulary=[word for (word,) in words], dtype=dtype)
-    first, second = schema.interactions[name].columns
-    return CrossFeature(name=name, columns=(first, second), vocabulary=[(a, b) for a, b in words], dtype=dtype)
-
-
-def _number(
-    name: str, schema: TableSchema, minimum: float | None, maximum: float | None
-) -> NumberFeature | CombinedFeature:
-    low, high = minimum or 0.0, maximum or 0.0  # a column that is missing throughout
-    exact = max(abs(low), abs(high)) <= _EXACT_IN_FLOAT32
-    dtype: Literal["float32", "float64"] = "float32" if exact else "float64"
-    if name in schema.features:
-        monotone = schema.features[name].monotone or 0
-        return NumberFeature(name=name, minimum=low, maximum=high, dtype=dtype, monotone=monotone)
-    made = schema.interactions[name]
-    first, second = made.columns
-    return CombinedFeature(name=name, kind=made.kind, columns=(first, second), minimum=low, maximum=high, dtype=dtype)
