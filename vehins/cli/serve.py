@@ -70,7 +70,7 @@ def _serve(call: Call, settings: Settings) -> None:
     count = f" with {settings.serve.workers} workers" if settings.serve.workers > 1 else ""
     run(
         settings,
-        lambda url: call.terminal.say(f"Serving {settings.model_name} ({chosen}) on {url}{count}, try {url}/docs"),
+        lambda url: call.terminal.line(f"Serving {settings.model_name} ({chosen}) on {url}{count}, try {url}/docs"),
     )
 
 
