@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 from serving_models import GOOD
-from test_server import on_port
 
 import vehins
 
@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import json, sys
-from vehins.serving.server import run
-from vehins.settings import Settings
-run(Settings.model_validate_json(sys.argv[1]), lambda url: print(url, flush=True))
-print(json.dumps(sorted(sys.modules)))
+from vehins.cli import main
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)))
 """
 HEAVY = {
-    "bson",
     "boto3",
     "botocore",
+    "bson",
+    "jinja2",
     "lightgbm",
     "numpy",
     "pandas",
@@ -38,23 +40,28 @@ HEAVY = {
     "pyarrow",
     "pygal",
     "pymongo",
+    "rich",
     "scipy",
     "sklearn",
     "vehins.artifacts.manifest",
     "vehins.model.metrics",
     "vehins.pipeline",
+    "vehins.serving.page.views",
+    "vehins.serving.workers",
 }
 
 
 def test_a_service_imports_nothing_heavy(served: Settings, predictor: Predictor) -> None:
     """With a registry in a folder; one on S3 takes boto3."""
     paths = os.pathsep.join(filter(None, (str(Path(vehins.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-c", PROGRAM, on_port(served, 0).model_dump_json(by_alias=True)]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "text": True}
+    options = ["--port", "0", "-w", str(served.workspace), "--model-name", served.model_name]
+    command = [sys.executable, "-c", PROGRAM, "serve", *options, "--registry", served.registry_url]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, **pipes) as process:
         try:
-            assert process.stdout is not None
-            url = process.stdout.readline().strip() + "/v1/predict"
+            assert process.stderr is not None
+            said = next(filter(None, (re.search(r"^Serving .* on (http://\S+),", line) for line in process.stderr)))
+            url = said[1] + "/v1/predict"
             for rows in ([GOOD], [GOOD] * 3, [GOOD] * 500):
                 answers = httpx.post(url, json={"rows": rows}, trust_env=False, timeout=60).json()["predictions"]
                 assert {answer["probability"] for answer in answers} == {predictor.predict([GOOD])[0].probability}

@@ -5,6 +5,7 @@ Nothing here imports more than typer before a command runs, so that ``--help`` i
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -18,6 +19,8 @@ from vehins.masking import masked_words
 def main() -> None:
     """Entry point of the command ``vehins``."""
     _hide_passwords()
+    # Looking for plugins of pydantic reads the metadata of every installed package, at each call of a command.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     open_streams()
     arguments = _with_stage_of_force(sys.argv[1:])
     try:

@@ -11,7 +11,7 @@ import typer
 from vehins.cli.command import Call, ModelName, RegistryUrl, command
 
 if TYPE_CHECKING:
-    from vehins.settings import Loaded
+    from vehins.settings import Loaded, Settings
 
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 Port = Annotated[int | None, typer.Option("--port", "-p", help="Port to listen on; 0 takes a free one.")]
@@ -45,26 +45,32 @@ def serve(
 
     Beyond this machine a client needs an API key: `VEHINS_API_KEYS=$(openssl rand -hex 32)`.
     """
+    from vehins.serving import garbage
+
+    with garbage.at_rest():
+        loaded = call.load(
+            serve__host=host,
+            serve__port=port,
+            serve__version=version,
+            serve__workers=workers,
+            serve__allow_anonymous=allow_anonymous,
+            registry=registry,
+            model_name=model_name,
+        )
+        if print_unit:
+            _print_unit(call, loaded)
+        else:
+            _serve(call, loaded.settings)
+
+
+def _serve(call: Call, settings: Settings) -> None:
     from vehins.serving.server import run
 
-    loaded = call.load(
-        serve__host=host,
-        serve__port=port,
-        serve__version=version,
-        serve__workers=workers,
-        serve__allow_anonymous=allow_anonymous,
-        registry=registry,
-        model_name=model_name,
-    )
-    if print_unit:
-        _print_unit(call, loaded)
-        return
-    settings = loaded.settings
     chosen = settings.alias if settings.serve.version is None else f"version {settings.serve.version}"
     count = f" with {settings.serve.workers} workers" if settings.serve.workers > 1 else ""
     run(
         settings,
-        lambda url: call.terminal.say(f"Serving {settings.model_name} ({chosen}) on {url}{count}, try {url}/docs"),
+        lambda url: call.terminal.line(f"Serving {settings.model_name} ({chosen}) on {url}{count}, try {url}/docs"),
     )
 
 

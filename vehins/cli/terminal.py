@@ -47,6 +47,11 @@ class Terminal:
         """Tell people something; rich's markup is understood."""
         self.console.print(text)
 
+    def line(self, text: str) -> None:
+        """Tell people something in which nothing is markup, without rich: its import would hold up a service."""
+        if not self.quiet:
+            self.err(text)
+
     def err(self, text: str) -> None:
         """Print on stderr, whatever ``--quiet`` says."""
         _print(_visible(text.rstrip("\n")) + "\n", sys.stderr)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 _NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,8})")
 _VALUE = rb"-?(?:[0-9]+(?:\.[0-9]+)?(?:e[-+]?[0-9]{1,3})?|inf|nan)"
 _TREE = re.compile(rb"(?:[a-z_]+=(?:%b(?: %b)*+)?\n)++\n*+" % (_VALUE, _VALUE))
+_WHOLE = {digits: re.compile(rb"[0-9]{1,%d}(?: [0-9]{1,%d})*+" % (digits, digits)) for digits in (9, 10)}
 _CATEGORY = 1  # the bit of a decision type that says so
 _START, _END = b"\nTree=0\n", b"end of trees\n"
 # Lines of a tree with a value for each split, and for each leaf.
@@ -88,7 +89,7 @@ def _check_tree(tree: dict[bytes, bytes], number: int, columns: int) -> None:
         if leaves < 1 or tree.get(b"is_linear", b"0") != b"0":
             raise TreeTextError("it has no leaves, or leaves that are no numbers")
         _check_counts(tree, leaves)
-        if not all(math.isfinite(float(value)) for value in tree[b"leaf_value"].split(b" ")):
+        if not all(map(math.isfinite, map(float, tree[b"leaf_value"].split(b" ")))):
             raise TreeTextError("a leaf is no finite number")
         if leaves > 1:
             _check_splits(tree, columns, categories)
@@ -107,7 +108,7 @@ def _check_counts(tree: dict[bytes, bytes], leaves: int) -> None:
     ):
         for name in names:
             values = tree[name] if needed else tree.get(name, b"")
-            if (needed or values) and len(values.split(b" ")) != count:
+            if (needed or values) and values.count(b" ") + 1 != count:
                 raise TreeTextError(f"{name.decode()} has not {count} values")
 
 
@@ -128,7 +129,7 @@ def _check_splits(tree: dict[bytes, bytes], columns: int, categories: int) -> No
 
 def _check_children(tree: dict[bytes, bytes], leaves: int) -> None:
     """Every node but the root, and every leaf, hangs once below a node of a smaller number."""
-    left, right = ([int(value) for value in tree[name].split(b" ")] for name in (b"left_child", b"right_child"))
+    left, right = (list(map(int, tree[name].split(b" "))) for name in (b"left_child", b"right_child"))
     if sorted(left + right) != [*range(-leaves, 0), *range(1, leaves - 1)]:
         raise TreeTextError("its nodes do not make a tree")
     if any(0 <= child <= parent for side in (left, right) for parent, child in enumerate(side)):
@@ -137,7 +138,6 @@ def _check_children(tree: dict[bytes, bytes], leaves: int) -> None:
 
 def _whole(values: bytes, name: str, digits: int = 9) -> list[int]:
     """Whole numbers that are not negative."""
-    parts = values.split(b" ")
-    if not all(part.isdigit() and len(part) <= digits for part in parts):
+    if not _WHOLE[digits].fullmatch(values):
         raise TreeTextError(f"{name} has other than whole numbers")
-    return [int(part) for part in parts]
+    return list(map(int, values.split(b" ")))

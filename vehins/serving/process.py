@@ -17,7 +17,7 @@ from vehins.errors import (
     StorageError,
     UnreachableError,
 )
-from vehins.serving import connections
+from vehins.serving import connections, garbage
 from vehins.serving.app import create_app
 from vehins.serving.holder import Holder
 from vehins.serving.keys import keys_for
@@ -159,6 +159,7 @@ class Process:
         is_coming = watcher.found.is_set() and not watcher.looked.is_set()
         if not self._is_announced and (self.holder.ready is not None or not is_coming):
             self._is_announced = True
+            garbage.resume()
             self._on_ready()
 
     def _end_with(self, error: Exception) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vehins.serving import listener, workers
+from vehins.serving import listener
 from vehins.serving.keys import keys_for
 from vehins.serving.notify import notify
 from vehins.serving.process import Process
@@ -57,5 +57,7 @@ def _alone(settings: Settings, found: socket.socket, on_ready: Callable[[], None
 
 
 def _together(settings: Settings, found: socket.socket, on_ready: Callable[[], None]) -> None:
+    from vehins.serving import workers
+
     with json_logs(settings.serve.drain_seconds):
         workers.run(settings, found, on_ready)

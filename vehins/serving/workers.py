@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from vehins import errors
 from vehins.errors import VehinsError
-from vehins.serving import listener
+from vehins.serving import garbage, listener
 from vehins.serving.process import Process
 from vehins.serving.telemetry import processes
 from vehins.serving.telemetry.telemetry import opened
@@ -225,7 +225,7 @@ def _work(settings: Settings, found: socket.socket, pipe: Connection, beat: Any)
         beat.value = time.monotonic()
 
     try:
-        with opened(settings) as telemetry:
+        with garbage.at_rest(), opened(settings) as telemetry:
             process = Process(settings, found, telemetry, lambda: pipe.send("ready"), tick)
             # systemd sends it to each process of a service, so that a second one means nothing here.
             signal.signal(signal.SIGTERM, lambda *_: process.end(settings.serve.leave_seconds))

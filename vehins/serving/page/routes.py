@@ -5,17 +5,19 @@ defined, and the names in them are imported inside the functions, where it could
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from vehins.serving.failures import RefusalError
 from vehins.serving.holder import Holder, Ready
 from vehins.serving.observer import Observer
 from vehins.serving.page import bodies, render
-from vehins.serving.page.views import Views
 from vehins.settings.sections import ServeSettings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from vehins.serving.page.views import Views
 
 _FORM_BYTES = 256 * 1024
 _FOR_EVER = "public, max-age=31536000, immutable"
@@ -27,37 +29,42 @@ def install(app: "FastAPI", holder: Holder, settings: ServeSettings, observers: 
     from starlette.concurrency import run_in_threadpool
     from starlette.exceptions import HTTPException
 
-    views = Views(settings, holder.max_rows, observers)
-    static = {asset.path.removeprefix(render.STATIC): asset for asset in render.assets().values()}
+    @cache
+    def views() -> "Views":
+        # When the page is asked for, off the event loop: a service that is asked by programs only starts without it.
+        from vehins.serving.page.views import Views
+
+        return Views(settings, holder.max_rows, observers)
 
     async def answered(read: Awaitable[Any], work: Callable[[Ready, Any], Response]) -> Response:
         """What ``work`` makes of what was sent, off the event loop; a refusal is a page as well."""
         ready = holder.ready
         try:
             sent = await read
-            return (
-                await run_in_threadpool(views.no_model) if ready is None else await run_in_threadpool(work, ready, sent)
-            )
+            return await run_in_threadpool(lambda: views().no_model() if ready is None else work(ready, sent))
         except RefusalError as error:
-            return await run_in_threadpool(views.refused, ready, error)
+            refusal = error
+        return await run_in_threadpool(lambda: views().refused(ready, refusal))
 
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page(request: Request) -> Response:
         ready = holder.ready
         known = request.headers.get("if-none-match", "")
-        return await run_in_threadpool(views.no_model if ready is None else lambda: views.blank(ready, known))
+        return await run_in_threadpool(lambda: views().no_model() if ready is None else views().blank(ready, known))
 
     @app.post("/", include_in_schema=False)
     async def page_answer(request: Request) -> Response:
-        return await answered(bodies.fields(request, min(_FORM_BYTES, settings.max_body_bytes)), views.one)
+        read = bodies.fields(request, min(_FORM_BYTES, settings.max_body_bytes))
+        return await answered(read, lambda *sent: views().one(*sent))
 
     @app.post("/scores.csv", include_in_schema=False)
     async def page_scores(request: Request) -> Response:
-        return await answered(bodies.upload(request, settings.max_body_bytes), views.many)
+        read = bodies.upload(request, settings.max_body_bytes)
+        return await answered(read, lambda *sent: views().many(*sent))
 
     @app.get(render.STATIC + "{name}", include_in_schema=False)
     async def page_static(request: Request, name: str) -> Response:
-        asset = static.get(name)
+        asset = next((found for found in render.assets().values() if found.path == render.STATIC + name), None)
         if asset is None:
             raise HTTPException(404)
         headers = {"Cache-Control": _FOR_EVER, "ETag": asset.etag}
