@@ -71,7 +71,8 @@ def test_every_way_gives_the_same_bits(name: str, rows: list[list[float]]) -> No
     expected = bits(import_lightgbm().Booster(model_str=TEXTS[name].decode()).predict(matrix, num_threads=1))
     for found in PAIRS[name]:
         assert bits([found.row(row) for row in rows]) == expected
-        assert bits(found.columns(list(zip(*rows, strict=True)), len(rows))) == expected
+        for threads in (1, 2):
+            assert bits(found.columns(list(zip(*rows, strict=True)), len(rows), threads)) == expected
         for form in (np.ascontiguousarray(matrix), np.asfortranarray(matrix), matrix.astype(np.float64)[::1]):
             assert bits(found.matrix(form, 1)) == bits(found.matrix(form, 2)) == expected
 

@@ -72,7 +72,7 @@ class Bundle:
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.folder = folder
-        self._threads = threads
+        self.threads = threads
         self.digest, self.index = _checked(folder)
         try:
             self.encoder = features.parse((folder / FEATURES_FILE).read_bytes())
@@ -101,25 +101,25 @@ class Bundle:
         import numpy as np
 
         parts = [
-            self._probabilities(batch.to_numpy(), self._threads)
+            self._probabilities(batch.to_numpy(), self.threads)
             for batch in self.encoder.encode(rows).collect_batches(chunk_size=_BATCH_ROWS)
         ]
         return np.concatenate(parts) if parts else np.empty(0)
 
-    def predict_rows(self, rows: Sequence[features.Row]) -> list[float]:
-        """Probabilities of a few rows, on this thread: the serving path."""
+    def predict_rows(self, rows: Sequence[features.Row], threads: int = 1) -> list[float]:
+        """Probabilities of a few rows: the serving path."""
         if not rows:
             return []
         if len(rows) == 1:
             answers = [self._trees.row(self.encoder.encode_row(rows[0]))]
         else:
-            answers = self._trees.columns(self.encoder.encode_rows(rows), len(rows))
+            answers = self._trees.columns(self.encoder.encode_rows(rows), len(rows), threads)
         curve = self.calibrator
         return answers if curve is None else [curve.apply_one(answer) for answer in answers]
 
     def contributions(self, matrix: np.ndarray) -> np.ndarray:
         """What each feature adds to the raw scores of encoded rows (see `reasons`); last, where all rows start from."""
-        return self._trees.contributions(matrix, self._threads)
+        return self._trees.contributions(matrix, self.threads)
 
     def _probabilities(self, matrix: np.ndarray, threads: int) -> np.ndarray:
         """Calibrated probabilities of encoded rows."""

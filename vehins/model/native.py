@@ -132,13 +132,13 @@ class NativeTrees:
             fast = self._threads.fast = _FastRow(self._functions, self._booster, self._features)
         return fast.predict(numbers)  # type: ignore[no-any-return]
 
-    def columns(self, numbers: Sequence[Iterable[float]], count: int) -> list[float]:
-        """The answers to ``count`` encoded rows, given by feature; on this thread."""
+    def columns(self, numbers: Sequence[Iterable[float]], count: int, threads: int = 1) -> list[float]:
+        """The answers to ``count`` encoded rows, given by feature."""
         packed = array("d", chain.from_iterable(zip(*numbers, strict=True)))  # by row: LightGBM reads it quicker
         if len(packed) != count * self._features:
             raise TreesError(f"there are {len(packed)} numbers, not {count} times {self._features}")
         answers = array("d", bytes(8 * count))
-        self._predict(packed.buffer_info()[0], answers.buffer_info()[0], count, _NORMAL, 1)
+        self._predict(packed.buffer_info()[0], answers.buffer_info()[0], count, _NORMAL, threads)
         return answers.tolist()
 
     def matrix(self, matrix: np.ndarray, threads: int) -> np.ndarray:

@@ -22,8 +22,8 @@ class Trees(Protocol):
         """The answer to one encoded row."""
         ...
 
-    def columns(self, numbers: Sequence[Iterable[float]], count: int) -> list[float]:
-        """The answers to ``count`` encoded rows, given by feature; on this thread."""
+    def columns(self, numbers: Sequence[Iterable[float]], count: int, threads: int = 1) -> list[float]:
+        """The answers to ``count`` encoded rows, given by feature."""
         ...
 
     def matrix(self, matrix: np.ndarray, threads: int) -> np.ndarray:
@@ -69,14 +69,14 @@ class PackageTrees:
         """The answer to one encoded row."""
         return self.columns([[number] for number in numbers], 1)[0]
 
-    def columns(self, numbers: Sequence[Iterable[float]], count: int) -> list[float]:
-        """The answers to ``count`` encoded rows, given by feature; on this thread."""
+    def columns(self, numbers: Sequence[Iterable[float]], count: int, threads: int = 1) -> list[float]:
+        """The answers to ``count`` encoded rows, given by feature."""
         import numpy as np
 
         matrix = np.empty((count, len(numbers)), order="F")
         for place, column in enumerate(numbers):
             matrix[:, place] = array("d", column)
-        answers: list[float] = self.matrix(matrix, 1).tolist()
+        answers: list[float] = self.matrix(matrix, threads).tolist()
         return answers
 
     def matrix(self, matrix: np.ndarray, threads: int) -> np.ndarray:

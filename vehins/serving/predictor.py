@@ -92,12 +92,12 @@ class Predictor:
         """Probability from which a contact pays."""
         return self.bundle.signature.cutoff
 
-    def predict(self, rows: Sequence[Mapping[str, Scalar | None]]) -> list[Prediction]:
+    def predict(self, rows: Sequence[Mapping[str, Scalar | None]], threads: int = 1) -> list[Prediction]:
         """Answer some rows, in their order; they have passed the request model or are otherwise known to be good."""
         bundle = self.bundle
         scores, shares, cutoff = bundle.signature.percentiles, bundle.shares, bundle.signature.cutoff
         # As `Bundle.percentile` and `Bundle.contact`, without a call for each of ten thousand rows.
-        return [Prediction(p, shares[bisect_right(scores, p)], p >= cutoff) for p in bundle.predict_rows(rows)]
+        return [Prediction(p, shares[bisect_right(scores, p)], p >= cutoff) for p in bundle.predict_rows(rows, threads)]
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer many typed rows that are known to be good: a frame of `Prediction`'s fields, in their order."""

@@ -60,6 +60,7 @@ class Watcher:
         self._settings, self._holder, self._observers = settings, holder, observers
         store = open_store(settings.registry_url, settings.s3, settings.remote)
         self._registry = Registry(store, settings.model_name)
+        self._threads = max(1, settings.thread_count // settings.serve.workers)
         self._place = kept.Place.of(settings, store.url)
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._stop = threading.Event()
@@ -107,7 +108,7 @@ class Watcher:
         if found is None:
             return False
         started = time.monotonic()
-        predictor = kept.restored(found, self._place, self._settings.thread_count, self._stop.is_set)
+        predictor = kept.restored(found, self._place, self._threads, self._stop.is_set)
         if predictor is None:
             return False
         with self._seat:
@@ -215,7 +216,7 @@ class Watcher:
     def _opened(self, version: ModelVersion, folder: Path) -> Predictor:
         trial.run(folder, self._stop.is_set)
         with self._opening:
-            return opened(version, folder, self._settings.thread_count)
+            return opened(version, folder, self._threads)
 
     def _seated(self, predictor: Predictor, source: Source, started: float) -> None:
         """Put a model into service, and tell of it."""
