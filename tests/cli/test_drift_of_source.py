@@ -42,7 +42,8 @@ def serve_and_ask(frame: pl.DataFrame, folder: str) -> None:
     with subprocess.Popen(command, env=child_environment(), stderr=pipe, text=True) as process:
         try:
             assert process.stderr is not None
-            url = next(word for word in process.stderr.readline().split() if word.startswith("http")).rstrip(",")
+            said = (word for line in process.stderr for word in line.split())  # the log has lines before it
+            url = next(word for word in said if word.startswith("http")).rstrip(",")
             with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
                 start = 0
                 for size in [*[1] * 200, 300, *[1_000] * 9]:
