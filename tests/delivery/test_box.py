@@ -220,7 +220,13 @@ def test_the_daemon_restarts_in_the_middle(box: Box, number: signal.Signals) -> 
         box.docker.stop(number)
         time.sleep(0.5)
         box.docker.start()
-        box.finish(process)
+        process.communicate()
+        if (
+            process.returncode == 1
+        ):  # it ended just as the container was to start: so the box went back, and tries again
+            assert serves(box, 1)
+            box("standin:next", "2")
+    assert process.returncode in {0, 1}
     assert serves(box, 2)
 
 
