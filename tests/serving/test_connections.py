@@ -130,6 +130,33 @@ def test_a_body_that_is_only_sent_when_it_is_wanted(service: Service) -> None:
     assert [status for status, _ in raw(service, too_large)] == [413]
 
 
+@pytest.mark.parametrize(
+    ("size", "headers", "status"),
+    [
+        (50_000_000, [AUTHORIZED], 413),
+        (8_000_000, [b"Authorization: Bearer wrong"], 401),
+        (8_000_000, [AUTHORIZED, b"Content-Encoding: gzip"], 415),
+    ],
+)
+def test_who_is_still_sending_reads_the_refusal(service: Service, size: int, headers: list[bytes], status: int) -> None:
+    """As a proxy would, which takes a connection that is reset for a service that is down."""
+    request = hostile.post(b" " * size, *headers)
+
+    async def ask() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        try:
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                for start in range(0, 2_000_000, 10_000):
+                    writer.write(request[start : start + 10_000])
+                    await writer.drain()
+                    await asyncio.sleep(0.001)
+                return await reader.read()
+        finally:
+            writer.transport.abort()
+
+    assert hostile.statuses(asyncio.run(ask())) == [status]
+
+
 def test_a_kept_connection_serves_on_after_a_refusal(service: Service) -> None:
     with httpx.Client(base_url=service.url, trust_env=False, headers={"X-API-Key": KEY}) as client:
         statuses = [

@@ -120,6 +120,8 @@ class Connection(Plain):
         if self._part is Part.NONE and self._is_answering():
             self._drop_deadline()
         elif not (self._is_ended or self.transport.is_closing()):
+            if self._part is Part.BODY:
+                self._end_gently()  # it may be answered before all of it has come
             self._count(len(data))
 
     def _count(self, received: int) -> None:
@@ -169,7 +171,9 @@ class Connection(Plain):
         """Refuse what is no request; what is being answered is answered first."""
         del msg
         if self._part is not Part.BODY and self._is_answering():
+            self._is_ended = True
             self.cycle.keep_alive = False
+            self._end_gently()
         elif self._part is Part.BODY and (self.pipeline or self.cycle.response_started):
             self.transport.close()
         else:
@@ -180,6 +184,29 @@ class Connection(Plain):
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self.loop.call_later(self.head_seconds, self.transport.abort)
+
+    def is_receiving(self) -> bool:
+        """Whether the client may be amid a request, or what it sends is read no more."""
+        return self._is_ended or self._part is not Part.NONE
+
+    def linger(self) -> None:
+        """Close once the client has had a moment to read: a close amid what it sends could destroy the answer.
+
+        See RFC 9112, section 9.6.
+        """
+        self._is_ended = True
+        self._drop_deadline()
+        self.pipeline.clear()
+        if self._is_answering():
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+
+    def _end_gently(self) -> None:
+        gentle: Any = _Lingering(self)
+        self.cycle.transport = gentle
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -204,12 +231,26 @@ class Connection(Plain):
             self.transport.close()
 
     def _end(self, answer: Prepared) -> None:
-        """Answer and close; what still comes is read for a moment, as a close amid it would destroy the answer."""
-        self._is_ended = True
-        self._drop_deadline()
         self.transport.write(answer.wire())
-        self.transport.write_eof()
-        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+        self.linger()
+
+
+class _Lingering:
+    """The transport of an answer after which the client may have more to send."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._transport = connection.transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        """Close, and take what still comes of the request until then."""
+        if self._connection.is_receiving():
+            self._connection.linger()
+        else:
+            self._transport.close()
 
 
 def protocol(settings: ServeSettings) -> type[asyncio.Protocol] | str:
