@@ -16,236 +16,28 @@ import sqlite3
 import struct
 import sys
 import threading
-import uuid
-from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from tds_sql import of_sqlite, rewritten
+from tds_tokens import (
+    COLLATION,
+    PRELOGIN_ANSWER,
+    Reader,
+    ServerError,
+    column_of,
+    done_token,
+    environment_token,
+    error_token,
+    returned_token,
+    short,
+)
 
 USER, PASSWORD = "sa", "geheim-Ms1"
-_COLLATION = bytes.fromhex("0904d00034")
 _PACKET = 4096
 _ROWS_AT_ONCE = 500
 _BATCH, _RPC, _ATTENTION, _TRANSACTION, _LOGIN, _PRELOGIN = 0x01, 0x03, 0x06, 0x0E, 0x10, 0x12
 _PROCEDURES = {10: "sp_executesql", 11: "sp_prepare", 12: "sp_execute", 13: "sp_prepexec", 15: "sp_unprepare"}
-
-
-class ServerError(Exception):
-    """An error as SQL Server numbers it."""
-
-    def __init__(self, number: int, text: str, severity: int = 16) -> None:
-        super().__init__(text)
-        self.number, self.severity = number, severity
-
-
-def _short(text: str) -> bytes:
-    return bytes([len(text)]) + text.encode("utf-16-le")
-
-
-def _long(text: str) -> bytes:
-    return struct.pack("<H", len(text)) + text.encode("utf-16-le")
-
-
-def _error(error: ServerError) -> bytes:
-    body = struct.pack("<iBB", error.number, 1, error.severity) + _long(str(error)) + _short("responder") + _short("")
-    body += struct.pack("<i", 1)
-    return b"\xaa" + struct.pack("<H", len(body)) + body
-
-
-def _done(token: int = 0xFD, status: int = 0, count: int = 0) -> bytes:
-    return bytes([token]) + struct.pack("<HHQ", status, 0xC1, count)
-
-
-def _returned(handle: int) -> bytes:
-    """The handle of a prepared statement, as an output parameter."""
-    return (
-        b"\xac\x00\x00" + _short("") + b"\x01" + struct.pack("<IH", 0, 0) + b"\x26\x04\x04" + struct.pack("<i", handle)
-    )
-
-
-def _environment(kind: int, new: str, old: str = "") -> bytes:
-    body = bytes([kind]) + _short(new) + _short(old)
-    return b"\xe3" + struct.pack("<H", len(body)) + body
-
-
-class _Column(NamedTuple):
-    """How a column looks on the wire."""
-
-    name: str
-    kind: str
-    size: int = 0
-    scale: int = 0
-
-    def described(self) -> bytes:
-        info = {
-            "int": lambda: bytes([0x26, self.size]),
-            "float": lambda: bytes([0x6D, 8]),
-            "bit": lambda: bytes([0x68, 1]),
-            "guid": lambda: bytes([0x24, 16]),
-            "date": lambda: bytes([0x28]),
-            "datetime2": lambda: bytes([0x2A, 7]),
-            "decimal": lambda: bytes([0x6A, 17, self.size, self.scale]),
-            "text": lambda: bytes([0xE7]) + struct.pack("<H", self.size) + _COLLATION,
-            "max": lambda: bytes([0xE7, 0xFF, 0xFF]) + _COLLATION,
-        }[self.kind]()
-        return struct.pack("<IH", 0, 9) + info + _short(self.name)
-
-    def encoded(self, value: Any) -> bytes:  # one branch for each type of the protocol
-        if value is None:
-            return {"text": b"\xff\xff", "max": b"\xff" * 8}.get(self.kind, b"\x00")
-        match self.kind:
-            case "int":
-                return bytes([self.size]) + int(value).to_bytes(self.size, "little", signed=True)
-            case "float":
-                return b"\x08" + struct.pack("<d", value)
-            case "bit":
-                return b"\x01" + bytes([bool(value)])
-            case "guid":
-                return b"\x10" + uuid.UUID(str(value)).bytes_le
-            case "date":
-                return b"\x03" + _days(date.fromisoformat(value))
-            case "datetime2":
-                moment = datetime.fromisoformat(value)
-                seconds = (moment.hour * 60 + moment.minute) * 60 + moment.second
-                ticks = (seconds * 1_000_000 + moment.microsecond) * 10
-                return b"\x08" + ticks.to_bytes(5, "little") + _days(moment.date())
-            case "decimal":
-                whole = int(Decimal(str(value)).scaleb(self.scale))
-                return b"\x11" + bytes([whole >= 0]) + abs(whole).to_bytes(16, "little")
-            case "text":
-                text = str(value).encode("utf-16-le")
-                return struct.pack("<H", len(text)) + text
-            case _:
-                text = str(value).encode("utf-16-le")
-                chunk = struct.pack("<I", len(text)) + text if text else b""
-                return struct.pack("<Q", len(text)) + chunk + b"\x00" * 4
-
-
-def _days(day: date) -> bytes:
-    return (day.toordinal() - 1).to_bytes(3, "little")
-
-
-_INTEGERS = {"tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}
-
-
-def _column(name: str, declared: str | None, sample: Any) -> _Column:
-    """A column of the type that its table declares, or that a value has."""
-    declared = (declared or "").lower()
-    base, _, rest = declared.partition("(")
-    numbers = [int(number) for number in re.findall(r"\d+", rest)]
-    if base in _INTEGERS:
-        return _Column(name, "int", _INTEGERS[base])
-    if base in {"bit", "date", "datetime2"}:
-        return _Column(name, base)
-    if base == "uniqueidentifier":
-        return _Column(name, "guid")
-    if base in {"decimal", "numeric"}:
-        return _Column(name, "decimal", *(numbers if len(numbers) == 2 else (18, 0)))
-    if base in {"nvarchar", "varchar", "nchar", "char"}:
-        return _Column(name, "text", numbers[0] * 2) if numbers else _Column(name, "max")
-    if base in {"float", "real"} or isinstance(sample, float):
-        return _Column(name, "float")
-    return _Column(name, "int", 8) if isinstance(sample, int) else _Column(name, "text", 8000)
-
-
-class Reader:
-    """Bytes that are read from front to back."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def take(self, count: int) -> bytes:
-        self.at += count
-        return self.data[self.at - count : self.at]
-
-    def number(self, form: str) -> Any:
-        return struct.unpack("<" + form, self.take(struct.calcsize(form)))[0]
-
-    def parameter(self) -> tuple[str, Any]:
-        """Name and value of a parameter of a procedure."""
-        name = self.take(2 * self.number("B")).decode("utf-16-le")
-        self.take(1)
-        return name, self.value(self.number("B"))
-
-    def value(self, kind: int) -> Any:
-        """A value with its type in front."""
-        if kind in {0xE7, 0xEF, 0xA7}:
-            size = self.number("H")
-            self.take(5)
-            raw = self.chunks() if size == 0xFFFF else self.counted()
-            return None if raw is None else raw.decode("latin-1" if kind == 0xA7 else "utf-16-le")
-        if kind in {0x26, 0x68, 0x6D}:
-            self.take(1)
-            raw = self.take(self.number("B"))
-            if kind == 0x6D:
-                return struct.unpack("<d", raw)[0] if raw else None
-            return int.from_bytes(raw, "little", signed=kind == 0x26) if raw else None
-        raise ServerError(8000, f"The responder does not know the type {kind:#x} of a parameter")
-
-    def counted(self) -> bytes | None:
-        size = self.number("H")
-        return None if size == 0xFFFF else self.take(size)
-
-    def chunks(self) -> bytes | None:
-        if self.number("Q") == 2**64 - 1:
-            return None
-        parts = []
-        while size := self.number("I"):
-            parts.append(self.take(size))
-        return b"".join(parts)
-
-
-_CATALOG = "(SELECT 'dbo' AS TABLE_SCHEMA, name AS TABLE_NAME FROM dbo.sqlite_master WHERE type = 'table')"
-_REWRITTEN = [
-    (r"\bWITH \((?:TABLOCKX|UPDLOCK|HOLDLOCK|SERIALIZABLE|[\s,])+\)", ""),
-    (r"(?<![\w\[])#(\w+)", r"temp.[#\1]"),
-    (r"\[#(\w+)\]", r"temp.[#\1]"),
-    (r"temp\.temp\.", "temp."),
-    (r" COLLATE DATABASE_DEFAULT", ""),
-    (r"\bN'", "'"),
-    (r"\(max\)", ""),
-    (r"INFORMATION_SCHEMA\.TABLES", _CATALOG),
-    (r"\bSYSUTCDATETIME\(\)", "strftime('%Y-%m-%d %H:%M:%f', 'now')"),
-    (r"SELECT SUM\(rows\) FROM sys\.partitions WHERE object_id = OBJECT_ID\('(.*?)'\).*", r"SELECT count(*) FROM \1"),
-    (r"SELECT snapshot_isolation_state FROM sys\.databases.*", "SELECT 1"),
-    (r"COALESCE\(DB_ID\(\), 0\)", "1"),
-]
-
-
-def rewritten(statement: str) -> str:
-    """A statement of T-SQL for SQLite."""
-    for pattern, replacement in _REWRITTEN:
-        statement = re.sub(pattern, replacement, statement, flags=re.I | re.S)
-    top = re.match(r"\s*SELECT TOP \(?(\d+)\)?", statement, re.I)
-    if top:
-        statement = "SELECT" + statement[top.end() :] + f" LIMIT {top[1]}"
-    statement = re.sub(r"FROM OPENJSON\((@P1)\) WITH \((.*)\)\s*$", _from_json, statement, flags=re.S)
-    return re.sub(r"\[((?:[^\]]|\]\])*)\]", _in_double_quotes, statement)
-
-
-def _in_double_quotes(match: re.Match[str]) -> str:
-    name = match[1].replace("]]", "]").replace('"', '""')
-    return f'"{name}"'
-
-
-def _from_json(match: re.Match[str]) -> str:
-    columns = re.findall(r"(\[(?:[^\]]|\]\])+\]) \w+(?:\([^)]*\))? '(\$\.[^']*)'", match[2])
-    picked = ", ".join(f"json_extract(value, '{path}') AS {name}" for name, path in columns)
-    return f"FROM (SELECT {picked} FROM json_each({match[1]}))"
-
-
-def _prelogin_answer() -> bytes:
-    """Version 16, no encryption, no instance, no thread, no MARS."""
-    values = [bytes([16, 0, 3, 232, 0, 0]), b"\x02", b"\x00", b"", b"\x00"]
-    at = 5 * len(values) + 1
-    head = b""
-    for number, value in enumerate(values):
-        head += struct.pack(">BHH", number, at, len(value))
-        at += len(value)
-    return head + b"\xff" + b"".join(values)
-
-
-_PRELOGIN_ANSWER = _prelogin_answer()
 
 
 class Session(threading.Thread):
@@ -319,15 +111,15 @@ class Session(threading.Thread):
 
     def answer(self, kind: int, data: bytes) -> None:
         if kind == _PRELOGIN:
-            self.send(_PRELOGIN_ANSWER)
+            self.send(PRELOGIN_ANSWER)
         elif kind == _LOGIN:
             self.login(data)
         elif kind == _ATTENTION:
-            self.send(_done(status=0x20))
+            self.send(done_token(status=0x20))
         elif kind == _TRANSACTION:  # how the driver ends what is open when it closes
             if self.database.in_transaction:
                 self.database.rollback()
-            self.send(_done())
+            self.send(done_token())
         else:
             reader = Reader(data)
             reader.take(struct.unpack("<I", data[:4])[0])
@@ -340,7 +132,7 @@ class Session(threading.Thread):
             except ServerError as error:
                 if self.database.in_transaction and error.severity > 10:
                     self.database.rollback()  # as XACT_ABORT has it
-                self.send(_error(error) + _done(token, 2))
+                self.send(error_token(error) + done_token(token, 2))
 
     def login(self, data: bytes) -> None:
         def text(at: int) -> str:
@@ -352,24 +144,24 @@ class Session(threading.Thread):
         password = bytes(byte >> 4 | (byte & 15) << 4 for byte in hidden).decode("utf-16-le", "replace")
         user, name = text(40), text(68) or "master"
         if self.server.logins.get(user) != password:
-            self.send(_error(ServerError(18456, f"Login failed for user '{user}'.", 14)) + _done(status=2))
+            self.send(error_token(ServerError(18456, f"Login failed for user '{user}'.", 14)) + done_token(status=2))
             return
         path = self.server.folder / f"{name}.sqlite"
         if not path.exists():
             text_ = f'Cannot open database "{name}" requested by the login. The login failed.'
-            self.send(_error(ServerError(4060, text_, 11)) + _done(status=2))
+            self.send(error_token(ServerError(4060, text_, 11)) + done_token(status=2))
             return
         self.user, self.name = user, name
         self.database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self.database.execute("ATTACH ? AS dbo", (str(path),))
-        program = b"\x01\x74\x00\x00\x04" + _short("Microsoft SQL Server") + bytes([16, 0, 3, 232])
-        collation = b"\x07\x05" + _COLLATION + b"\x00"
+        program = b"\x01\x74\x00\x00\x04" + short("Microsoft SQL Server") + bytes([16, 0, 3, 232])
+        collation = b"\x07\x05" + COLLATION + b"\x00"
         self.send(
-            _environment(1, name, "master")
+            environment_token(1, name, "master")
             + (b"\xe3" + struct.pack("<H", len(collation)) + collation)
             + (b"\xad" + struct.pack("<H", len(program)) + program)
-            + _environment(4, str(_PACKET), str(_PACKET))
-            + _done()
+            + environment_token(4, str(_PACKET), str(_PACKET))
+            + done_token()
         )
 
     def call(self, reader: Reader) -> None:
@@ -394,39 +186,39 @@ class Session(threading.Thread):
         elif name == "sp_prepare":
             handle = len(self.prepared) + 1
             self.prepared[handle] = values[2]
-            self.send(b"\x79\x00\x00\x00\x00" + _returned(handle) + _done(0xFE))
+            self.send(b"\x79\x00\x00\x00\x00" + returned_token(handle) + done_token(0xFE))
             return
         elif name == "sp_execute":
             statement, arguments = self.prepared[values[0]], values[1:]
         elif name == "sp_unprepare":
-            self.send(_done(0xFE))
+            self.send(done_token(0xFE))
             return
         else:
             raise ServerError(2812, f"Could not find stored procedure '{name}'.")
         given = {f"P{number}": value for number, value in enumerate(arguments, 1)}
-        self.batch(statement, given, 0xFE, _returned(handle) if handle else b"")
+        self.batch(statement, given, 0xFE, returned_token(handle) if handle else b"")
 
     def batch(self, text: str, given: dict[str, Any], token: int, after: bytes = b"") -> None:
         """Run one statement and send what it finds."""
         statement = text.strip().rstrip(";")
         end = (b"\x79\x00\x00\x00\x00" if token == 0xFE else b"") + after
         if self.special(statement):
-            self.send(end + _done(token))
+            self.send(end + done_token(token))
             return
         waiting = re.match(r"WAITFOR DELAY '(\d+):(\d+):([\d.]+)'", statement, re.I)
         if waiting:
             stopped = self.interrupted(int(waiting[1]) * 3600 + int(waiting[2]) * 60 + float(waiting[3]))
-            self.send(_done(status=0x20) if stopped else end + _done(token))
+            self.send(done_token(status=0x20) if stopped else end + done_token(token))
             return
         self.check_rights(statement)
         try:
             cursor = self.database.execute(rewritten(statement), given)
             if cursor.description is None:
-                self.send(end + _done(token, 0x10, max(cursor.rowcount, 0)))
+                self.send(end + done_token(token, 0x10, max(cursor.rowcount, 0)))
             elif self.results(cursor, statement):
-                self.send(end + _done(token, 0x10 if token == 0xFD else 0))
+                self.send(end + done_token(token, 0x10 if token == 0xFD else 0))
         except sqlite3.Error as error:
-            raise _of_sqlite(error, statement) from None
+            raise of_sqlite(error, statement) from None
 
     def special(self, statement: str) -> bool:
         """Statements that SQLite has no word for."""
@@ -473,7 +265,7 @@ class Session(threading.Thread):
         declared = self.declared(statement)
         sample = rows[0] if rows else [None] * len(cursor.description)
         columns = [
-            _column(entry[0], declared.get(entry[0].lower()), value)
+            column_of(entry[0], declared.get(entry[0].lower()), value)
             for entry, value in zip(cursor.description, sample, strict=True)
         ]
         head = b"\x81" + struct.pack("<H", len(columns)) + b"".join(column.described() for column in columns)
@@ -486,7 +278,7 @@ class Session(threading.Thread):
                     out += column.encoded(value)
             self.send(bytes(out), last=False)
             if self.interrupted():
-                self.send(_done(status=0x20))
+                self.send(done_token(status=0x20))
                 return False
             rows = cursor.fetchmany(_ROWS_AT_ONCE)
         return True
@@ -504,19 +296,6 @@ class Session(threading.Thread):
 
 def _bare(name: str) -> str:
     return name.rpartition(".")[2].strip("[]").lower()
-
-
-def _of_sqlite(error: sqlite3.Error, statement: str) -> ServerError:
-    text = str(error)
-    if absent := re.match(r"no such table: (?:dbo\.)?(.*)", text):
-        return ServerError(208, f"Invalid object name '{absent[1]}'.")
-    if absent := re.match(r"no such column: (.*)", text):
-        return ServerError(207, f"Invalid column name '{absent[1]}'.")
-    if "UNIQUE" in text:
-        return ServerError(2627, f"Violation of PRIMARY KEY constraint. ({text})", 14)
-    if "CHECK" in text:
-        return ServerError(547, f"The statement conflicted with the CHECK constraint. ({text})")
-    return ServerError(102, f"Incorrect syntax: {text} in {statement[:200]}", 15)
 
 
 class Server:

@@ -1,0 +1,48 @@
+"""A registry behind a line on which things go wrong, and the same registry reached directly."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import stamina
+from registry_processes import publish
+from registry_stores import opened, place_in
+from s3_faults import faulty
+from s3_line import IMPATIENT, behind
+
+from vehins.registry.registry import Registry
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    """The pauses between tries are cut out; the tries are as they are."""
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
+    with stamina.set_testing(True, attempts=IMPATIENT.attempts, cap=True):
+        yield
+
+
+@pytest.fixture
+def line(s3_server):
+    with faulty(s3_server.endpoint) as faults:
+        yield faults
+
+
+@pytest.fixture
+def store(line, bucket):
+    return behind(line, bucket)
+
+
+@pytest.fixture
+def direct(bucket):
+    return opened(place_in(bucket))
+
+
+@pytest.fixture
+def model(store, tmp_path):
+    """A model with two versions, of which the alias names the first."""
+    registry = Registry(store, "car")
+    for number in (1, 2):
+        publish(registry, tmp_path / f"b{number}", f"text {number}")
+    registry.point("champion", 1, reason="first")
+    return registry
