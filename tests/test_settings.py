@@ -312,6 +312,8 @@ def test_settings_that_contradict_each_other_are_refused(flags, section, reason)
     error = refused(flags=flags)
     assert error.headline == f"Settings of `{section}` contradict each other"
     assert reason in error.detail
+    for name in flags:
+        assert f"`{name}` (from: flag)" in error.hint
 
 
 def test_a_tab_can_be_written_in_a_shell():

@@ -135,7 +135,7 @@ def test_a_handful_of_rows_is_no_drift(finished: Vehins) -> None:
     [
         (("--source", "x.csv", "--input", "m.json"), 2, "two things to look at"),
         (("--source", "nowhere.csv"), 6, "There is no file nowhere.csv"),
-        (("--source", "lacking.csv"), 4, "lacks 1 columns that the model needs"),
+        (("--source", "lacking.csv"), 4, "does not have every column that the model needs"),
         (("--source", "demo://", "--model-name", "other"), 6, "No version of other is in production"),
     ],
 )

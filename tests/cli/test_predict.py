@@ -209,7 +209,7 @@ def test_when_no_row_is_good_nothing_is_written(finished: Vehins) -> None:
 
 def test_a_column_that_the_model_needs(finished: Vehins) -> None:
     customers(10).drop("Age", "Vintage").write_csv("in.csv")
-    assert finished("predict", "in.csv", "out.csv", "--json", code=4).error["detail"] == "`Age`, `Vintage`."
+    assert finished("predict", "in.csv", "out.csv", "--json", code=4).error["detail"] == "Missing: `Age`, `Vintage`."
 
 
 # --- Which model --------------------------------------------------------------------------------------------------

@@ -248,6 +248,21 @@ def test_refuses_typing_slips_and_says_where(load, text, place):
 
 
 @pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        (changed("minimum = 18", "min = 18"), "`minimum`"),
+        ("null_value = []\n" + GOOD, "`null_values`"),
+        (GOOD.replace("dtype", "type", 1), "`dtype`"),
+        (GOOD + '[interactions.x]\nkinds = "cross"\n', "`kind`"),
+    ],
+)
+def test_a_key_that_there_is_not_names_the_one_that_was_meant(load, text, meant):
+    with pytest.raises(SchemaError) as caught:
+        load(text)
+    assert f"there is no such key (is it {meant}?). The keys are `" in caught.value.detail
+
+
+@pytest.mark.parametrize(
     ("text", "place"),
     [("name = customers", "line 1, column 8"), (GOOD + "[columns.age]\n", "line 37"), ("a =", "end of document")],
 )

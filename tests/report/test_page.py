@@ -34,7 +34,7 @@ STORIES: dict[str, Callable[[], Story]] = {
     "gone": lambda: Story(run=samples.story().run, gone=("Dataset/d1", "Evaluation/e1")),
     "old": lambda: dataclasses.replace(old(), curves=None, drivers=None),
 }
-SECTIONS = ["gate", "money", "ranking", "probabilities", "drivers", "slices", "drift", "rows", "lineage"]
+SECTIONS = ["money", "ranking", "gate", "probabilities", "drivers", "slices", "drift", "rows", "lineage"]
 
 
 def old() -> Story:
@@ -140,7 +140,7 @@ def test_the_sections_of_a_whole_run() -> None:
         ("failed", ["drift", "rows", "lineage"][1:]),
         ("nothing", ["lineage"]),
         ("gone", ["lineage"]),
-        ("old", ["gate", "ranking", "probabilities", "drivers", "rows", "lineage"]),
+        ("old", ["ranking", "gate", "probabilities", "drivers", "rows", "lineage"]),
         ("without curves", SECTIONS),
     ],
 )

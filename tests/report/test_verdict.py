@@ -30,7 +30,7 @@ def test_accepted_over_a_champion() -> None:
 def test_accepted_as_the_first() -> None:
     found = verdict.of(samples.story(champion=False))
     assert found.headline == "Accepted: version 1 of vehicle-insurance is in production"
-    assert found.sentences[0] == "It is the first of its registry."
+    assert found.sentences[0] == "It is the first version in its registry."
     assert "champion" not in all_of(found)
 
 
@@ -39,10 +39,10 @@ def test_the_numbers_are_those_of_the_evaluation() -> None:
     metrics = samples.metrics()
     gain = next(gain for gain in samples.gains() if gain["share"] == 0.2)
     text = all_of(verdict.of(story))
-    assert f"ranks the buyer first {100 * metrics['auc']:.1f} times in 100" in text
+    assert f"ranks the buyer higher {100 * metrics['auc']:.1f} times in 100" in text
     assert f"95% interval {metrics['auc_low']:.4f} to {metrics['auc_high']:.4f}" in text
     assert f"reaches {100 * gain['recall']:.0f}% of the buyers, {gain['lift']:.1f} times as many" in text
-    assert f"is worth {samples.profit()['model']['profit']:,.0f}; as many at random" in text
+    assert f"or more earns {samples.profit()['model']['profit']:,.0f}; calling as many at random loses " in text
     assert "off by 0.71 percentage points on average, no more than chance explains" in text
 
 

@@ -73,6 +73,26 @@ def test_an_address_that_nothing_reads(vehins: Vehins) -> None:
     check_ingest_fails(answer, "Nothing reads a source like customers.xlsx", "`PATH.csv`", "`PATH.parquet`", "demo://")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("customers.csv.gz", "Unpack it first: `gunzip --keep customers.csv.gz`."),
+        ("customers.zip", "Unpack it first: `unzip customers.zip`."),
+        ("customers.xlsx", "Save it as CSV (UTF-8): `--source customers.csv`."),
+    ],
+)
+def test_a_file_that_is_packed_or_a_workbook(name: str, hint: str, vehins: Vehins) -> None:
+    answer = vehins.run("--source", name, code=3)
+    check_ingest_fails(answer, f"Nothing reads a source like {name}")
+    assert answer.error["hint"] == hint
+
+
+def test_parquet_under_the_name_of_csv(vehins: Vehins) -> None:
+    customers(100).write_parquet(CSV)
+    answer = vehins.run(*SOURCE, code=4)
+    check_ingest_fails(answer, "customers.csv is not CSV", "It is a Parquet file", "mv customers.csv customers.parquet")
+
+
 def test_an_empty_file(vehins: Vehins) -> None:
     CSV.touch()
     check_ingest_fails(vehins.run(*SOURCE, code=4), "customers.csv is empty", "It has 0 bytes.")
@@ -155,6 +175,13 @@ def test_a_renamed_column(vehins: Vehins) -> None:
     answer = vehins.run(*SOURCE, code=4)
     headline = "1 missing: `Annual_Premium` (validate.max_missing_columns = 0)."
     check_validate_refuses(answer, headline, "a column `Annual_Premium` (is it `annual premium`?)")
+
+
+def test_a_column_under_a_name_that_is_nothing_like_it(vehins: Vehins) -> None:
+    write(rows=customers().rename({"Response": "bought"}))
+    answer = vehins.run(*SOURCE, code=4)
+    headline = "The column `Response` is missing, and nothing can be done without it."
+    check_validate_refuses(answer, headline, "(the source has `bought`, which the schema does not name)")
 
 
 def test_one_column_more(finished: Vehins) -> None:
@@ -287,8 +314,16 @@ def test_too_few_customers_to_split(vehins: Vehins) -> None:
     write(rows=customers(60))
     answer = vehins.run(*SOURCE, code=4)
     assert answer.statuses["transform"] == "failed"
-    assert answer.error["detail"] == "Training needs customers of both classes on both sides."
+    assert answer.error["detail"] == "Training needs both classes on the train side and on the valid side."
     assert "Bring more rows" in answer.error["hint"]
+
+
+def test_too_small_a_train_side(vehins: Vehins) -> None:
+    write(rows=customers(60))
+    answer = vehins.run(*SOURCE, "--set", "split.valid=0.9", "--set", "split.test=0.09", code=4)
+    assert answer.statuses["transform"] == "failed"
+    assert answer.error["headline"].startswith("The train side does not have customers of both classes: 0 of ")
+    assert answer.error["hint"] == "Bring more rows."  # a larger valid side would take rows from it
 
 
 # --- While it is read ---------------------------------------------------------------------------------------------

@@ -109,6 +109,8 @@ def list_models(call: Call, registry: RegistryUrl = None, model_name: ModelName 
         )
         for v in versions
     ]
+    if not versions:
+        call.terminal.say(f"No version of {settings.model_name} is registered yet; `vehins pipeline run` makes one.")
     call.terminal.table(("Version", "Alias", "AUC", "Registered (UTC)", "By", "Overruled because"), rows)
     shown = [v.model_dump(mode="json") for v in versions]
     call.terminal.data({"model": settings.model_name, "aliases": aliases, "versions": shown})

@@ -250,13 +250,24 @@ def load(name: str) -> TableSchema:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SchemaError(f"{name} is not valid TOML", detail=f"{error}.", hint=f"Mend that place in {name}.") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # A key that there is not is often why another is missing.
+        first = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
         where = _place(first["loc"]) or "the whole schema"
-        reason = first["msg"].removeprefix("Value error, ")
+        reason = _no_such_key(first["loc"]) if first["type"] == "extra_forbidden" else first["msg"]
+        reason = reason.removeprefix("Value error, ")
         raise SchemaError(f"The schema {name} makes no sense at `{where}`", detail=f"{reason}.", hint=_HINT) from None
 
 
 _HINT = "Mend it there; the packaged schema `vehicle-insurance` shows the form (`vehins config schema`)."
+
+
+def _no_such_key(loc: tuple[int | str, ...]) -> str:
+    """Say which keys there are where a schema has one that there is not."""
+    kinds: dict[str, type[Record]] = {"columns": Column, "interactions": Interaction}
+    kind = kinds[str(loc[0])] if len(loc) > 1 else TableSchema
+    near = difflib.get_close_matches(str(loc[-1]), kind.model_fields, n=1, cutoff=0.5)
+    meant = f" (is it `{near[0]}`?)" if near else ""
+    return f"there is no such key{meant}. The keys are {', '.join(f'`{name}`' for name in kind.model_fields)}"
 
 
 def _place(loc: tuple[int | str, ...]) -> str:

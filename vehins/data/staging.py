@@ -125,9 +125,9 @@ def _missing(table: TableSchema, columns: list[str], label: str) -> list[str]:
     needed = [name for name in missing if name != table.target and not table.columns[name].nullable]
     if needed:
         raise SourceFormatError(
-            f"{label} lacks {len(needed)} columns that the model needs",
-            detail=f"{', '.join(f'`{name}`' for name in needed)}.",
-            hint="Add them to the source, or rename what it calls otherwise.",
+            f"{label} does not have every column that the model needs",
+            detail=f"Missing: {', '.join(f'`{name}`' for name in needed)}.",
+            hint="Add what is missing to the source; if a column has another name there, rename it.",
         )
     return missing
 

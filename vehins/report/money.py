@@ -87,8 +87,8 @@ def _told(model: Judged) -> str:
     own = model.profit.model
     return (
         f"{model.name} with its cutoff at {words.percent(model.profit.cutoff)} calls {words.count(own.customers)} "
-        f"customers ({words.percent(own.share)}) and makes {words.amount(own.profit)}; calling everybody makes "
-        f"{words.amount(model.profit.everybody.profit)}"
+        f"customers ({words.percent(own.share)}) and {words.earns(own.profit)}; calling everybody "
+        f"{words.earns(model.profit.everybody.profit)}"
     )
 
 

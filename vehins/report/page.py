@@ -41,7 +41,7 @@ def of_run(story: Story, digest: str) -> Page:
     models = judged.with_champion(story, THIS)
     sections: list[Section | None] = []
     if evaluation is not None:
-        sections += [rules.section(evaluation.result), money.section(models), ranking.section(models)]
+        sections += [money.section(models), ranking.section(models), rules.section(evaluation.result)]
         sections += [probabilities.section(models, models[:1])]
     sections += [drivers.section({THIS: story})]
     if evaluation is not None:
@@ -90,7 +90,7 @@ def of_two(one: Story, other: Story, difference: RunDifference, digest: str) -> 
     results = {name: e.result for name, story in stories.items() if (e := story.manifest(Evaluation)) is not None}
     sections: list[Section | None] = [comparison.section(stories, difference)]
     if models:
-        sections += [rules.compared(results), money.section(models), ranking.section(models)]
+        sections += [money.section(models), ranking.section(models), rules.compared(results)]
         sections += [probabilities.section(models, models)]
     sections += [drivers.section(stories), slices.section(results), drift.section(stories)]
     sections += [

@@ -56,7 +56,7 @@ def _completed(story: Story) -> Verdict:
         refused = "The gate had refused it; a person overruled the gate."
         return Verdict("warn", f"Approved by hand: {version}", [refused, f"The reason: {words.sentence(approved)}"])
     before = (
-        "It is the first of its registry."
+        "It is the first version in its registry."
         if result.previous is None
         else f"It took the place of version {result.previous}."
         if result.previous != result.version
@@ -81,20 +81,20 @@ def _refused(story: Story, stage: str, reason: str) -> Verdict:
 
 
 def _quality(result: EvaluationResult) -> Iterator[str]:
-    """How good the model is, to somebody who has never heard of an AUC."""
+    """How good the model is, to somebody who has never heard of an AUC: the money first."""
     metrics = result.metrics
-    interval = words.between(metrics.auc_low, metrics.auc_high)
-    yield (
-        f"Of a buyer and a non-buyer it ranks the buyer first {100 * metrics.auc:.1f} times in 100 (AUC "
-        f"{words.decimal(metrics.auc)}, {result.confidence:.0%} interval {interval})."
-    )
+    yield from _worth(result)
     gain = min(result.gains, key=lambda found: abs(found.share - 0.2), default=None)
     if gain is not None:
         yield (
             f"Calling the best {words.percent(gain.share, 0)} of customers reaches {words.percent(gain.recall, 0)} of "
             f"the buyers, {words.times(gain.lift)} times as many as calling at random."
         )
-    yield from _worth(result)
+    interval = words.between(metrics.auc_low, metrics.auc_high)
+    yield (
+        f"Given one buyer and one non-buyer, it ranks the buyer higher {100 * metrics.auc:.1f} times in 100 (AUC "
+        f"{words.decimal(metrics.auc)}, {result.confidence:.0%} interval {interval})."
+    )
     champion = result.champion
     if champion is not None and result.verdict == "accept":
         yield (
@@ -109,9 +109,10 @@ def _worth(result: EvaluationResult) -> Iterator[str]:
     found = result.profit
     if found is not None:
         yield (
-            f"At {words.amount(found.contact_cost)} a call and {words.amount(found.sale_value)} a sale, its list of "
-            f"{words.count(found.model.customers)} test customers is worth {words.amount(found.model.profit)}; as many "
-            f"at random are worth {words.amount(found.random.profit)}, all {words.amount(found.everybody.profit)}."
+            f"At {words.amount(found.contact_cost)} a call and {words.amount(found.sale_value)} a sale, calling the "
+            f"{words.count(found.model.customers)} test customers with a probability of {words.percent(found.cutoff)} "
+            f"or more {words.earns(found.model.profit)}; calling as many at random {words.earns(found.random.profit)}, "
+            f"calling everybody {words.earns(found.everybody.profit)}."
         )
 
 
@@ -161,7 +162,7 @@ def facts(story: Story) -> Facts | None:
         own = result.profit.model
         shown.append(
             Fact(
-                "Profit of its list",
+                "Profit of its calls",
                 words.short_amount(own.profit),
                 f"{words.percent(own.share, 0)} of test customers called",
             )

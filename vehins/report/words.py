@@ -32,6 +32,11 @@ def amount(number: float | None) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:,.2f}"
 
 
+def earns(profit: float) -> str:
+    """What calls come to, as a predicate: it earns so much, or loses it."""
+    return f"{'earns' if profit >= 0 else 'loses'} {amount(abs(profit))}"
+
+
 def short_amount(number: float) -> str:
     """Money on an axis: 12k, 3.5M."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -159,13 +159,20 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def _change_one(section: str, origins: Mapping[str, str]) -> str:
+    """Which settings of a section can be changed, and where each of them stands."""
+    given = {name: origin for name, origin in origins.items() if name.startswith(f"{section}.")}
+    places = ", ".join(f"`{name}` (from: {origin})" for name, origin in given.items())
+    return f"Change {places}; `--set {next(iter(given), section)}=VALUE` overrides it."
+
+
 def _invalid(error: ValidationError, origins: Mapping[str, str]) -> SettingsError:
     first = error.errors(include_url=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if name not in origins:  # a rule over a whole section
         return SettingsError(
-            f"Settings of `{name}` contradict each other", detail=message + ".", hint="See `vehins config show`."
+            f"Settings of `{name}` contradict each other", detail=message + ".", hint=_change_one(name, origins)
         )
     value = _shown(name, str(first["input"]))
     hint = f"Mend it there, or override it: `--set {name}=VALUE` or `{variable(name)}=VALUE`."

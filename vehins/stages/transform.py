@@ -78,9 +78,10 @@ def _check_classes(side: str, rows: int, positives: int) -> None:
     if 0 < positives < rows:
         return
     raise DataError(
-        f"The {side} side has {rows:,} rows, {positives:,} of them positive",
-        detail="Training needs customers of both classes on both sides.",
-        hint="Bring more rows, or give the side a larger share: `--set split.valid=0.25`.",
+        f"The {side} side does not have customers of both classes: {positives:,} of {rows:,} are positive",
+        detail="Training needs both classes on the train side and on the valid side.",
+        hint="Bring more rows"
+        + (", or give the side a larger share: `--set split.valid=0.25`." if side == VALID else "."),
     )
 
 

@@ -107,11 +107,22 @@ def stale(ctx: Context, manifest: AnyManifest) -> str | None:
 def _missing(found: DatasetResult, schema: TableSchema) -> list[Anomaly]:
     anomalies = []
     for name in found.missing_columns:
-        near = next((extra for extra in found.extra_columns if schema.nearest(extra) == name), None)
-        expected = f"a column `{name}`" + (f" (is it `{near}`?)" if near else "")
+        expected = f"a column `{name}`" + _clue(name, found.extra_columns, schema)
         anomaly = Anomaly(column=name, rule=MISSING_COLUMN, expected=expected, rows=found.rows, share=1, examples=[])
         anomalies.append(anomaly)
     return anomalies
+
+
+def _clue(missing: str, extra: list[str], schema: TableSchema) -> str:
+    """What a missing column may be called in the source."""
+    near = next((name for name in extra if schema.nearest(name) == missing), None)
+    if near:
+        return f" (is it `{near}`?)"
+    other = [f"`{name}`" for name in extra if schema.nearest(name) is None]
+    if not other:
+        return ""
+    more = f" and {len(other) - _SHOWN} more" if len(other) > _SHOWN else ""
+    return f" (the source has {', '.join(other[:_SHOWN])}{more}, which the schema does not name)"
 
 
 def _wrong_types(unparsed: pl.DataFrame, schema: TableSchema, rows: int) -> list[Anomaly]:

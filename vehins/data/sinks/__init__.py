@@ -88,5 +88,5 @@ def open_sink(url: str, options: WriteOptions) -> Sink:
     raise SettingsError(
         f"Nothing writes to an address like {masked_address(url)}",
         detail="Rows can go to " + "; ".join(kind.SUMMARY for kind in kinds()) + ".",
-        hint="Name one of those: `--to mongodb://HOST/DATABASE?collection=NAME`.",
+        hint="Name one of those, such as `scores.csv` or `mongodb://HOST/DATABASE?collection=NAME`.",
     )

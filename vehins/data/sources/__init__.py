@@ -6,9 +6,10 @@ source; ``SUMMARY`` is its line in the documentation. Adding one is adding one f
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vehins.data.schema import TableSchema
+
+_UNPACKED_BY = {
+    ".gz": "gunzip --keep",
+    ".bz2": "bunzip2 --keep",
+    ".xz": "unxz --keep",
+    ".zst": "unzstd",
+    ".zip": "unzip",
+}
+_WORKBOOKS = (".xlsx", ".xls", ".xlsb", ".ods")
 
 
 @dataclass(frozen=True)
@@ -126,5 +136,15 @@ def open_source(url: str, options: ReadOptions) -> Source:
     raise SettingsError(
         f"Nothing reads a source like {masked_address(url)}",
         detail="Sources are: " + "; ".join(kind.SUMMARY for kind in kinds()) + ".",
-        hint="Name one of those: `--source customers.csv`.",
+        hint=_mend(masked_address(url)),
     )
+
+
+def _mend(url: str) -> str:
+    """What makes a source of a file that is none yet."""
+    suffix = PurePath(url).suffix.lower()
+    if suffix in _UNPACKED_BY:
+        return f"Unpack it first: `{_UNPACKED_BY[suffix]} {shlex.quote(url)}`."
+    if suffix in _WORKBOOKS:
+        return "Save it as CSV (UTF-8): `--source customers.csv`."
+    return "Name one of those: `--source customers.csv`."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,6 +22,7 @@ SUMMARY = "`PATH.csv` (a file, a folder or a glob of CSV files in UTF-8)"
 SUFFIXES = (".csv", ".tsv")
 CHECKS = _files.CHECKS
 _BLOCK = 1 << 20
+_PARQUET = b"PAR1"
 _NO_LIMIT = 2**31 - 1
 
 
@@ -236,7 +238,11 @@ def _first_odd_quote(path: Path) -> _Fault | None:
 
 def _not_utf8(path: Path) -> SourceFormatError:
     with path.open("rb") as file:
-        is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        start = file.read(4)
+    if start == _PARQUET:
+        mend = f"Name it as one: `mv {shlex.quote(path.name)} {shlex.quote(path.with_suffix('.parquet').name)}`."
+        return SourceFormatError(f"{path} is not CSV", detail="It is a Parquet file.", hint=mend)
+    is_utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return SourceFormatError(
         f"{path} is not UTF-8",
         detail=f"Line {_first_bad_line(path):,} has bytes that are no UTF-8 text.",
