@@ -13,7 +13,9 @@ import typer
 
 from vehins import errors, settings
 from vehins.artifacts.manifest import KINDS, json_schema
+from vehins.artifacts.record import Record
 from vehins.cli.app import app
+from vehins.data.schema import Column, Interaction, TableSchema
 from vehins.pipeline import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +30,7 @@ def documents() -> dict[Path, str]:
     return {
         Path("docs/commands.md"): _commands(),
         Path("docs/settings.md"): _settings(),
+        Path("docs/schema.md"): _schema(),
         Path("docs/exit-codes.md"): _exit_codes(),
         Path("docs/artifacts.md"): _artifacts(),
         Path(".env.example"): _env_example(),
@@ -82,6 +85,42 @@ def _settings() -> str:
         "| --- | --- | --- | --- |",
     ]
     return "\n".join([*head, *rows, ""])
+
+
+def _schema() -> str:
+    head = [
+        MADE,
+        "# The table schema",
+        "",
+        "A TOML file that describes a table of customers: `--schema FILE`, or the setting `schema_file`. The command",
+        "`vehins config schema` prints the one in force. [Another table](another-table.md) shows how to write one.",
+        "",
+    ]
+    parts = {"The file": TableSchema, "`[columns.NAME]`": Column, "`[interactions.NAME]`": Interaction}
+    return "\n".join([*head, *(line for title, record in parts.items() for line in _keys(title, record)), ""])
+
+
+def _keys(title: str, record: type[Record]) -> Iterator[str]:
+    yield from (f"## {title}", "", "| key | type | default | meaning |", "| --- | --- | --- | --- |")
+    for name, field in record.model_fields.items():
+        default = "required" if field.is_required() else _toml(field.get_default(call_default_factory=True))
+        yield f"| `{name}` | {_type(record, name)} | {default} | {field.description} |"
+    yield ""
+
+
+def _toml(value: Any) -> str:
+    return "none" if value in (None, {}, "") else f"`{json.dumps(value)}`"
+
+
+def _type(record: type[Record], name: str) -> str:
+    """What TOML calls the type of a key, or the values that it takes."""
+    described = record.model_json_schema()["properties"][name]
+    kinds = [kind for kind in described.get("anyOf", [described]) if kind.get("type") != "null"]
+    if "enum" in kinds[0]:
+        return ", ".join(f"`{json.dumps(value)}`" for value in kinds[0]["enum"])
+    if len(kinds) > 1:
+        return "any"
+    return {"object": "tables"}.get(kinds[0]["type"], kinds[0]["type"])
 
 
 def _default(value: Any) -> str:

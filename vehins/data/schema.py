@@ -29,25 +29,33 @@ class Column(Record):
     # A TOML file may be written with care and still have a typing slip: unknown fields are refused, types are strict.
     model_config = ConfigDict(strict=True)
 
-    dtype: Dtype
-    role: Role = "feature"
+    dtype: Dtype = Field(description="Type of its values; one that does not fit is set aside.")
+    role: Role = Field(
+        default="feature",
+        description="What it is for: the key identifies a customer, the target is what to predict, the model is given "
+        "the features, and an ignored column is not kept.",
+    )
     category: bool = Field(
         default=False, description="Its values are names, not amounts; strings and bools always are."
     )
-    nullable: bool = False
-    values: list[Scalar] | None = Field(default=None, min_length=1, description="The only values allowed.")
-    minimum: float | None = None
-    maximum: float | None = None
-    positive: Scalar | None = Field(default=None, description="For the target: the value that counts as yes.")
-    unit: str | None = None
-    slice: bool = Field(default=False, description="Whether the evaluation looks at its values one by one.")
+    nullable: bool = Field(default=False, description="Whether a value may be missing.")
+    values: list[Scalar] | None = Field(
+        default=None, min_length=1, description="The only values allowed; the target needs exactly two."
+    )
+    minimum: float | None = Field(default=None, description="Smallest number allowed.")
+    maximum: float | None = Field(default=None, description="Largest number allowed.")
+    positive: Scalar | None = Field(
+        default=None, description="For the target, which needs it: the value that counts as yes."
+    )
+    unit: str | None = Field(default=None, description="Unit of an amount, as people are shown it.")
+    slice: bool = Field(default=False, description="Whether it is evaluated value by value, an amount in quantile bins.")
     monotone: Literal[-1, 1] | None = Field(
         default=None, description="For an amount: the probability never falls (1) or never rises (-1) with it."
     )
     path: str | None = Field(
         default=None, min_length=1, description="Where a document keeps it (`vehicle.age`); by default its name."
     )
-    description: str = ""
+    description: str = Field(default="", description="What it is, in the words that people are shown.")
 
     @property
     def is_category(self) -> bool:
@@ -108,7 +116,9 @@ class Interaction(Record):
 
     model_config = ConfigDict(strict=True)
 
-    kind: Literal["cross", "product", "ratio"]
+    kind: Literal["cross", "product", "ratio"] = Field(
+        description="`cross` makes a category of each pair of two categories; the others make an amount of two amounts."
+    )
     columns: list[str] = Field(min_length=2, max_length=2, description="For a ratio: the amount and its divisor.")
 
     @property
@@ -131,14 +141,17 @@ class TableSchema(Record):
 
     model_config = ConfigDict(strict=True)
 
-    name: str = Field(min_length=1)
-    version: int = Field(default=1, ge=1)
-    description: str = ""
+    name: str = Field(min_length=1, description="Name of the table.")
+    version: int = Field(default=1, ge=1, description="Version of this schema, for people.")
+    description: str = Field(default="", description="What a row is.")
     null_values: list[str] = Field(default_factory=lambda: [""], description="Texts that stand for a missing value.")
     strip: bool = Field(default=True, description="Whether blanks around a text are dropped.")
-    columns: Annotated[dict[str, Column], BeforeValidator(_name_is_usable)] = Field(min_length=2)
+    columns: Annotated[dict[str, Column], BeforeValidator(_name_is_usable)] = Field(
+        min_length=2, description="The columns, by name and in order: a table `[columns.NAME]` for each."
+    )
     interactions: Annotated[dict[str, Interaction], BeforeValidator(_name_is_usable)] = Field(
-        default_factory=dict, description="Features that are made of two columns, by name."
+        default_factory=dict,
+        description="Features that are made of two columns: a table `[interactions.NAME]` for each.",
     )
 
     @model_validator(mode="after")
