@@ -248,8 +248,8 @@ def test_people_are_told_how_it_went(vehins: Vehins) -> None:
     assert re.search(r"^Test AUC  0\.\d{4} \(95% interval 0\.\d{4} to 0\.\d{4}, \d{3} customers\)$", answer.err, re.M)
     assert re.search(r"^Top 10%   \d+\.\d% of all responses, \d\.\d times as many as chance$", answer.err, re.M)
     profit = next(line for line in lines if line.startswith("Profit "))
-    calls = r"calling the \d+ customers with a probability of 0\.\d{4} or more"
-    assert re.fullmatch(rf"Profit    -?\d+ from {calls} \(as many at random: -?\d+; everybody: -?\d+\)", profit)
+    calls = r"\d+ calls \(probability 0\.\d{4} or more\)"
+    assert re.fullmatch(rf"Profit    -?\d+ from {calls}; as many at random: -?\d+, everybody: -?\d+", profit)
     assert re.search(r"^Gate      accepted\n          pass  The \d{3} rows scored are the test side", answer.err, re.M)
     assert "\nVersion   vehicle-insurance 1 (production), registered and promoted, in .vehins/registry\n" in answer.err
     assert "\nNext:\n  vehins serve " in answer.err

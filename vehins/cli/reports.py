@@ -131,9 +131,9 @@ def _business(terminal: Terminal, result: EvaluationResult) -> None:
         terminal.say(f"Top {tenth.share:.0%}   {text}")
     if result.profit is not None:
         money = result.profit
-        others = f"as many at random: {money.random.profit:,.0f}; everybody: {money.everybody.profit:,.0f}"
-        calls = f"calling the {money.model.customers:,.0f} customers with a probability of {money.cutoff:.4f} or more"
-        terminal.say(f"Profit    {money.model.profit:,.0f} from {calls} ({others})")
+        others = f"as many at random: {money.random.profit:,.0f}, everybody: {money.everybody.profit:,.0f}"
+        calls = f"{money.model.customers:,.0f} calls (probability {money.cutoff:.4f} or more)"
+        terminal.say(f"Profit    {money.model.profit:,.0f} from {calls}; {others}")
 
 
 def _version(terminal: Terminal, report: Report) -> None:
