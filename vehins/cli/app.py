@@ -41,7 +41,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """From customer rows to a served model: whom should the sales team call first?"""
@@ -53,9 +53,9 @@ load.register(app)
 serve.register(app)
 report.register(app)
 app.add_typer(chain.app, name="pipeline", help="The whole chain: run it, or see what would run.")
-app.add_typer(history.runs, name="runs", help="What has been run.")
+app.add_typer(history.runs, name="runs", help="Earlier runs: list, show and compare them.")
 promotion.register(history.models)
-app.add_typer(history.models, name="models", help="What is registered.")
+app.add_typer(history.models, name="models", help="Registered models: list, show, promote and roll back.")
 app.add_typer(config.app, name="config", help="Settings and schemas in force.")
 app.add_typer(
     cloud.app, name="cloud", help="The stack in AWS: a bucket, an image registry, roles, and a box that serves."

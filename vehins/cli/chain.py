@@ -80,7 +80,7 @@ def plan(
     tune: Tune = None,
     force: Forced = None,
 ) -> None:
-    """Tell what `run` would run or reuse, and why, without doing it."""
+    """Show what `run` would run or reuse, and why; nothing is run."""
     from vehins.pipeline import plan as make_plan
 
     settings = call.settings(

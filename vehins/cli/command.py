@@ -182,10 +182,13 @@ Since = Annotated[
 SchemaFile = Annotated[str | None, typer.Option("--schema", help="Table schema: a packaged name or a TOML file.")]
 RegistryUrl = Annotated[str | None, typer.Option("--registry", help="Model registry: a folder or s3://bucket/prefix.")]
 ModelName = Annotated[str | None, typer.Option("--model-name", help="Name of the model in the registry.")]
-Approve = Annotated[str | None, typer.Option("--approve", help="Overrule a refusing gate; the reason is recorded.")]
+Approve = Annotated[
+    str | None, typer.Option("--approve", help="Overrule a refusal of the gate; the reason is recorded.")
+]
 Seeds = Annotated[int | None, typer.Option("--seeds", metavar="N", help="Average N fits into one model.")]
 Tune = Annotated[
-    float | None, typer.Option("--tune", metavar="MINUTES", help="Search for better settings first, so many minutes.")
+    float | None,
+    typer.Option("--tune", metavar="MINUTES", help="Search for better settings first, for this many minutes."),
 ]
 InputManifest = Annotated[
     Path | None, typer.Option("--input", help="Manifest of the artifact to consume; the newest by default.")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from vehins.cli.terminal import Terminal
     from vehins.doctor.examination import Finding
 
-Target = Annotated[str | None, typer.Option("--to", help="Address that rows are to be written to; checked as well.")]
+Target = Annotated[str | None, typer.Option("--to", help="Address of a target, to check as well.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def doctor(
     call: Call, source: Source = None, registry: RegistryUrl = None, to: Target = None, schema: SchemaFile = None
 ) -> None:
-    """Check this installation and the way to the source, the registry and a target; say what mends each failure."""
+    """Check this installation and the connections to source, registry and target; say how to mend each failure."""
     from vehins.doctor import installation, stores
     from vehins.doctor.examination import Subject, examine, exit_code
 

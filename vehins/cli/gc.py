@@ -24,6 +24,7 @@ def gc(call: Call, apply: Apply = False, keep_runs: KeepRuns = None, registry: R
     """List (or, with --apply, remove) artifacts that neither recent runs nor aliases reach."""
     from vehins.artifacts import gc as collector
     from vehins.artifacts.workspace import Workspace
+    from vehins.report.words import plural
 
     settings = call.settings(gc__keep_runs=keep_runs, registry=registry)
     workspace = Workspace(settings.workspace)
@@ -42,7 +43,8 @@ def gc(call: Call, apply: Apply = False, keep_runs: KeepRuns = None, registry: R
     total = sum(item.size for item in garbage)
     done = "Removed" if apply else "Would remove"
     hint = "" if apply or not garbage else "; `vehins gc --apply` does it"
-    call.terminal.say(f"{done} {len(garbage)} folders, {total / 1e6:.1f} MB{hint}.")
+    folders = plural(len(garbage), "folder")
+    call.terminal.say(f"{done} {folders}, {total / 1e6:.1f} MB{hint}.")
     listed = [{"folder": str(item.folder), "bytes": item.size, "reason": item.reason} for item in garbage]
     call.terminal.data({"applied": apply, "bytes": total, "folders": listed})
 

@@ -14,7 +14,7 @@ To = Annotated[str, typer.Option("--to", metavar="URL", help="Address of the tab
 Key = Annotated[
     str | None, typer.Option("--key", metavar="COLUMN", help="Column that identifies a row; by default the schema's.")
 ]
-Replace = Annotated[bool, typer.Option("--replace", help="Let the rows take the place of all that is there.")]
+Replace = Annotated[bool, typer.Option("--replace", help="Replace all rows that are there.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def load(call: Call, file: File, to: To, key: Key = None, replace: Replace = False, schema: SchemaFile = None) -> None:
-    """Put a file into MongoDB, SQL Server, PostgreSQL, S3 or another file; twice is the same as once."""
+    """Write a file to MongoDB, SQL Server, PostgreSQL, S3 or another file; twice is the same as once."""
     from vehins import tables
 
     settings = call.settings(source=file, schema_file=schema)

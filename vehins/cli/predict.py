@@ -28,12 +28,12 @@ To = Annotated[
 Reasons = Annotated[
     int,
     typer.Option(
-        "--reasons", min=0, max=20, help="How many of the strongest reasons to give for each score, in words."
+        "--reasons", min=0, max=20, help="How many reasons to give for each score, strongest first, in words."
     ),
 ]
 Top = Annotated[
     int | None,
-    typer.Option("--top", min=1, help="Write only so many customers: those of the highest probability, ranked."),
+    typer.Option("--top", min=1, help="Write only this many customers: those with the highest probability, ranked."),
 ]
 Version = Annotated[
     int | None, typer.Option("--version", min=1, help="Version of the model; by default the one behind the alias.")
@@ -43,12 +43,10 @@ Quarantine = Annotated[
     typer.Option(
         "--quarantine",
         metavar="FILE",
-        help="Where rows go that cannot be scored, as .csv or .parquet; by default the workspace.",
+        help="File for the rows that cannot be scored, .csv or .parquet; by default in the workspace.",
     ),
 ]
-Replace = Annotated[
-    bool, typer.Option("--replace", help="With --to: let the scores take the place of all that is there.")
-]
+Replace = Annotated[bool, typer.Option("--replace", help="With --to: replace all rows that are there.")]
 
 
 def register(app: typer.Typer) -> None:

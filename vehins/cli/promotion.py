@@ -32,7 +32,7 @@ def promote(
     registry: RegistryUrl = None,
     model_name: ModelName = None,
 ) -> None:
-    """Let an alias point to a version whose files verify; nobody's move in between is overwritten."""
+    """Point an alias to a version once its files are verified; a move by somebody else is never overwritten."""
     settings, found = open_registry(call, registry, model_name, alias)
     before = found.alias(settings.alias)
     after = before.sequence if before else 0
@@ -47,7 +47,7 @@ def rollback(
     registry: RegistryUrl = None,
     model_name: ModelName = None,
 ) -> None:
-    """Let an alias point to the version before: its last move is taken back; a second time, the one before that."""
+    """Move an alias back to the version before by undoing its last move; a second time, the one before that."""
     settings, found = open_registry(call, registry, model_name, alias)
     move, moved = found.rollback(settings.alias, reason=reason or "rolled back by hand")
     _tell(call, settings.model_name, move, moved, "is back" if moved else "was rolled back already")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vehins.cli.terminal import Terminal
 
 Other = Annotated[
-    str | None, typer.Option("--compare", metavar="RUN", help="Set another run beside it: its id, or the beginning.")
+    str | None, typer.Option("--compare", metavar="RUN", help="Compare with another run: its id, or the beginning.")
 ]
 Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 

@@ -48,7 +48,9 @@ class Column(Record):
         default=None, description="For the target, which needs it: the value that counts as yes."
     )
     unit: str | None = Field(default=None, description="Unit of an amount, as people are shown it.")
-    slice: bool = Field(default=False, description="Whether it is evaluated value by value, an amount in quantile bins.")
+    slice: bool = Field(
+        default=False, description="Whether it is evaluated value by value, an amount in quantile bins."
+    )
     monotone: Literal[-1, 1] | None = Field(
         default=None, description="For an amount: the probability never falls (1) or never rises (-1) with it."
     )

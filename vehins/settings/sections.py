@@ -78,16 +78,18 @@ class TrainSettings(Section):
     cat_l2: float = Field(50.0, ge=0, description="L2 penalty in splits on categories.")
     max_rounds: int = Field(1_000, ge=1, description="Trees, at most.")
     early_stopping_rounds: int = Field(
-        30, ge=1, description="Stop when the valid side has not improved for so many trees."
+        30, ge=1, description="Stop when the valid side has not improved for this many trees."
     )
     min_improvement: float = Field(
         1e-5, ge=0, description="Gain in log loss that counts as an improvement for early stopping."
     )
     watched_rows: int = Field(
-        250_000, ge=1_000, description="Customers of the valid side that are watched for early stopping, at most."
+        250_000, ge=1_000, description="Customers of the valid side, at most, that early stopping looks at."
     )
     seed: int = Field(1, ge=0, lt=2**31, description="Seed of everything random in training.")
-    seeds: int = Field(1, ge=1, le=100, description="Fits, from that seed on, whose mean is the model.")
+    seeds: int = Field(
+        1, ge=1, le=100, description="Number of fits, with consecutive seeds, that are averaged into the model."
+    )
     calibrate: Literal["auto", "never"] = Field(
         "auto", description="`auto`: add a calibrator where it helps on the valid side."
     )
