@@ -132,6 +132,7 @@ def test_the_sections_of_a_whole_run() -> None:
     for told in ("too small".capitalize(), "-1 at 7", "train.seed", "polars", "0888bb8", "2.1.0", "Fax", "as ingested"):
         assert told in text
     assert text.index("Accepted: version 4") < text.index("What the gate asked")
+    assert "<code>vehins predict SOURCE call-list.csv --top N</code> writes that list" in rendered("accepted")
 
 
 @pytest.mark.parametrize(

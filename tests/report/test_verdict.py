@@ -124,3 +124,9 @@ def test_an_evaluation_from_before_there_was_more() -> None:
 
 def test_there_are_no_facts_without_an_evaluation() -> None:
     assert verdict.facts(samples.story("train", status="failed", outcome="failed")) is None
+
+
+def test_the_money_is_the_first_of_the_large_numbers() -> None:
+    facts = verdict.facts(samples.story())
+    assert facts is not None
+    assert [fact.name for fact in facts.facts][:3] == ["Profit of its calls", "Lift at 10%", "AUC"]

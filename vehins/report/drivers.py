@@ -50,7 +50,8 @@ def _contributions(driven: Mapping[str, Drivers]) -> list[Figure]:
     title = "Mean size of each contribution"
     rows = next(iter(driven.values())).rows
     text = f"How far each feature moves the score of a customer, on average over {rows:,} customers of the test side"
-    return [_compared("contributions", title, text, Axis("Mean size (log-odds)", words.axis_number), sizes)]
+    axis = Axis("Mean size (log-odds)", words.axis_number)
+    return [_compared("contributions", title, text, axis, sizes, words.contribution)]
 
 
 def _importance(gains: Shares) -> list[Figure]:
@@ -59,14 +60,14 @@ def _importance(gains: Shares) -> list[Figure]:
     title = "Importance in training"
     text = "Share of the total gain, over all splits of all trees"
     axis = Axis("Share of the gain (%)", words.axis_percent)
-    return [_compared("importance", title, text, axis, gains)]
+    return [_compared("importance", title, text, axis, gains, words.percent)]
 
 
-def _compared(name: str, title: str, text: str, axis: Axis, tables: Shares) -> Figure:
+def _compared(name: str, title: str, text: str, axis: Axis, tables: Shares, write: Callable[[float], str]) -> Figure:
     """Bars of the strongest features, one for each model."""
     labels = _union(tables)
     groups = [Bars(model, style, [table.get(label) for label in labels]) for model, style, table in _styled(tables)]
-    told = f"{text}. The strongest: {_told(tables, labels, axis.write)}."
+    told = f"{text}. The strongest: {_told(tables, labels, write)}."
     svg = bars(name, title, told, labels, axis, groups)
     legend = [Key(style, model) for model, style, _ in _styled(tables)] if len(tables) > 1 else []
     return Figure(name, title, told, svg, legend)

@@ -24,8 +24,8 @@ def section(models: Sequence[Judged]) -> Section:
     blocks += [Figures(tables)] if len(tables) > 1 else tables
     blocks.append(_metrics_table(models))
     lead = (
-        "If only some customers can be called, the model says which. This is how good its order is, on customers it "
-        "never saw."
+        "If only some customers can be called, call those with the highest probability: `vehins predict SOURCE "
+        "call-list.csv --top N` writes that list. This is how good its order is, on customers the model never saw."
     )
     return Section("ranking", "Whom to call first", blocks, lead)
 

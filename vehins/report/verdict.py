@@ -148,16 +148,7 @@ def facts(story: Story) -> Facts | None:
     if evaluation is None:
         return None
     result, metrics = evaluation.result, evaluation.result.metrics
-    shown = [Fact("AUC", words.decimal(metrics.auc, 3), words.between(metrics.auc_low, metrics.auc_high, 3))]
-    lift = next((gain for gain in result.gains if gain.share >= 0.1), None)
-    if lift is not None:
-        shown.append(
-            Fact(
-                f"Lift at {words.percent(lift.share, 0)}",
-                f"{lift.lift:.1f}\N{MULTIPLICATION SIGN}",
-                f"reaches {words.percent(lift.recall, 0)} of buyers",
-            )
-        )
+    shown = []
     if result.profit is not None:
         own = result.profit.model
         shown.append(
@@ -167,6 +158,16 @@ def facts(story: Story) -> Facts | None:
                 f"{words.percent(own.share, 0)} of test customers called",
             )
         )
+    lift = next((gain for gain in result.gains if gain.share >= 0.1), None)
+    if lift is not None:
+        shown.append(
+            Fact(
+                f"Lift at {words.percent(lift.share, 0)}",
+                f"{lift.lift:.1f}\N{MULTIPLICATION SIGN}",
+                f"reaches {words.percent(lift.recall, 0)} of buyers",
+            )
+        )
+    shown.append(Fact("AUC", words.decimal(metrics.auc, 3), words.between(metrics.auc_low, metrics.auc_high, 3)))
     if metrics.expected_calibration_error is not None:
         error = 100 * metrics.expected_calibration_error
         shown.append(Fact("Calibration error", f"{error:.2f} pp", "between predicted and observed"))

@@ -71,6 +71,11 @@ def axis_number(number: float) -> str:
     return f"{number:.4g}"
 
 
+def contribution(number: float) -> str:
+    """What a feature adds to a score, in log-odds."""
+    return f"{number:.2f}"
+
+
 def between(low: float | None, high: float | None, digits: int = 4) -> str:
     """An interval."""
     return "" if low is None or high is None else f"{low:.{digits}f} to {high:.{digits}f}"
