@@ -15,6 +15,7 @@ import typer
 from vehins import settings
 from vehins.artifacts.manifest import KINDS, json_schema
 from vehins.cli.app import app
+from vehins.data.schema import Column, Interaction, TableSchema
 
 ROOT = Path(__file__).parent.parent
 WRITTEN = [
@@ -107,3 +108,14 @@ def test_schema_of_a_document_is_a_schema(document, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_published_schema_is_a_json_schema(kind):
     jsonschema.Draft202012Validator.check_schema(json.loads(json.dumps(json_schema(kind))))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_of_a_result_is_described(kind):
+    result = KINDS[kind].model_fields["result"].annotation
+    assert [name for name, field in result.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("record", [TableSchema, Column, Interaction])
+def test_every_key_of_the_table_schema_is_described(record):
+    assert [name for name, field in record.model_fields.items() if not field.description] == []

@@ -175,7 +175,7 @@ class EvaluationResult(Record):
 
     bundle: str = Field(description="Digest of the bundle that was judged.")
     confidence: float = Field(description="Confidence of the intervals around the metrics.")
-    metrics: Metrics
+    metrics: Metrics = Field(description="Metrics on the test side, with intervals.")
     gains: list[Gain] = Field(default_factory=list, description="Lists of the best 5, 10, 20, 30 and 50%.")
     calibration: list[CalibrationBin] = Field(
         default_factory=list, description="20 bins of equal count, lowest probability first."
@@ -186,9 +186,9 @@ class EvaluationResult(Record):
         default=None, description="The rows of today against the champion's training rows; null without a champion."
     )
     integrity: Integrity | None = Field(default=None, description="That the test side is as it was ingested.")
-    champion: Champion | None
-    rules: list[Rule]
-    verdict: Literal["accept", "refuse"]
+    champion: Champion | None = Field(description="The champion on the same rows; null without one.")
+    rules: list[Rule] = Field(description="Rules of the gate: value, bound, verdict and a sentence.")
+    verdict: Literal["accept", "refuse"] = Field(description="Whether the gate accepts the model.")
     approved: str | None = Field(default=None, description="Reason of the person who overruled a refusal.")
 
 

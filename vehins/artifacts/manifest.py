@@ -105,8 +105,8 @@ class DatasetResult(Record):
     """Customer rows, typed by the schema, each on its side of the split."""
 
     source: str = Field(description="Where the rows came from; passwords are masked.")
-    schema_name: str
-    rows: int = Field(ge=0)
+    schema_name: str = Field(description="Name of the table schema.")
+    rows: int = Field(ge=0, description="Rows, all sides together.")
     rows_by_side: dict[str, int] = Field(description="Rows on the train, valid and test side.")
     row_digest: str = Field(description="Digest of the typed rows, whatever their order or parts.")
     digest_by_side: dict[str, str] = Field(
@@ -161,11 +161,13 @@ class ColumnStatistics(Record):
 class ValidationResult(Record):
     """What is wrong with a data set, and whether it is good enough to go on."""
 
-    rows: int
+    rows: int = Field(description="Rows checked.")
     quarantined_rows: int = Field(description="Rows set aside; no later stage sees them.")
-    anomalies: list[Anomaly]
-    statistics: list[ColumnStatistics]
-    verdict: Literal["accept", "refuse"]
+    anomalies: list[Anomaly] = Field(
+        description="Rules that were broken, by column, with how many rows broke them and examples."
+    )
+    statistics: list[ColumnStatistics] = Field(description="What each column looks like.")
+    verdict: Literal["accept", "refuse"] = Field(description="Whether later stages may use the rows.")
     reasons: list[str] = Field(description="Why it was refused, a sentence each.")
     drift: Drift | None = Field(
         default=None, description="These rows against the champion's training rows; null without a champion."
@@ -175,12 +177,12 @@ class ValidationResult(Record):
 class FeatureSetResult(Record):
     """The encoded train and valid rows, and the encoder that made them."""
 
-    features: list[str]
+    features: list[str] = Field(description="Names of the features, in the order of the matrix.")
     categories: dict[str, int] = Field(description="Size of each category's vocabulary.")
-    train_rows: int
-    valid_rows: int
-    train_positives: int
-    valid_positives: int
+    train_rows: int = Field(description="Rows on the train side.")
+    valid_rows: int = Field(description="Rows on the valid side.")
+    train_positives: int = Field(description="Positive rows among them, train side.")
+    valid_positives: int = Field(description="Positive rows among them, valid side.")
 
 
 class Baseline(Record):
@@ -230,25 +232,29 @@ class TrainedModelResult(Record):
     """A model bundle and how it came about."""
 
     bundle: str = Field(description="Digest of the bundle.")
-    trees: int
+    trees: int = Field(description="Trees in the model.")
     trees_by_seed: list[int] = Field(default_factory=list, description="Trees of each fit that was averaged.")
     rows: int = Field(description="Rows of the final fit: train and valid sides.")
     valid_auc: float = Field(description="AUC on the watched valid rows of the fit that chose the number of trees.")
-    valid_log_loss: float
+    valid_log_loss: float = Field(description="Log loss on the same rows.")
     parameters: dict[str, Any] = Field(description="Parameters given to LightGBM.")
     importance: dict[str, float] = Field(description="Share of the total gain, by feature.")
-    baseline: Baseline
-    calibration: Calibration | None = None
-    tuning: Tuning | None = None
+    baseline: Baseline = Field(
+        description="A logistic regression for comparison, on `train.baseline_rows` rows at most."
+    )
+    calibration: Calibration | None = Field(
+        default=None, description="What the calibrators gained on the valid side, and which was added."
+    )
+    tuning: Tuning | None = Field(default=None, description="What the search for settings found; null without one.")
 
 
 class PushedModelResult(Record):
     """A registered version, and the alias that names it."""
 
-    registry: str
-    model: str
-    version: int
-    alias: str
+    registry: str = Field(description="Address of the registry.")
+    model: str = Field(description="Name of the model there.")
+    version: int = Field(description="Number of the version.")
+    alias: str = Field(description="Alias that names it.")
     previous: int | None = Field(description="Version that the alias named before.")
     registered: bool = Field(description="Whether this push made the version, or found it there.")
     promoted: bool = Field(description="Whether this push moved the alias, or found it there.")
