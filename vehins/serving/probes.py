@@ -44,6 +44,9 @@ def install(app: "FastAPI", holder: Holder) -> None:
         model = name(failures.current(holder).predictor)
         return ReadyAnswer(model=model, source=status.source, since=status.since, check=_check(status))
 
+    for path, probe in (("/healthz", healthz), ("/readyz", readyz)):  # some load balancers ask without the body
+        app.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)
+
     @app.get("/v1/model", tags=["model"], summary="What the model is and what it takes", responses=NOT_READY)
     async def model() -> ModelAnswer:
         status = holder.status
