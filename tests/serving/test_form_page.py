@@ -321,7 +321,7 @@ def test_what_differs_looks_different() -> None:
 
 
 def test_percentiles_do_not_claim_too_much() -> None:
-    assert words.percentile(87.9) == "Higher than 87% of the customers that it was trained on"
+    assert words.percentile(87.9) == "Higher than 87% of the customers that the model was trained on"
     assert words.percentile(0.4).startswith("Among the lowest 1%")
     assert words.percentile(0).startswith("Lower than all")
     assert words.percentile(100).startswith("As high as the highest")

@@ -51,6 +51,7 @@ def install(app: "FastAPI", holder: Holder, observers: Sequence[Observer]) -> No
         PATH,
         tags=["model"],
         summary="Predict some customers",
+        response_description="A prediction for each row, in their order",
         response_model=PredictAnswer | ExplainedAnswer,
         responses=_REFUSED,
         openapi_extra={"parameters": [explain.PARAMETER]},
