@@ -107,7 +107,7 @@ def _unknown(name: str, schema: TableSchema) -> str:
     if known is not None:
         reasons = {"target": "it is what the model predicts", "key": "the model does not look at who a customer is"}
         return f"must be left out: {reasons.get(known.role, 'the model does not look at it')}"
-    near = schema.nearest(name)
+    near = schema.nearest(name[:_SHOWN_CHARACTERS])
     return "is not a column of this model" + (f"; did you mean `{near}`?" if near in schema.features else "")
 
 
