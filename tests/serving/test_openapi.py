@@ -94,3 +94,9 @@ def test_the_reference_begins_with_what_is_asked_most_and_shows_it(app: FastAPI)
     links = re.findall(r'href="#schema-(\w+)"', text[places[0] : places[1]])
     assert {"PredictRequest", "PredictAnswer", "ExplainedAnswer", "RefusedAnswer", "ErrorAnswer"} == set(links)
     assert set(re.findall(r'href="#([\w-]+)"', text)) <= set(re.findall(r'id="([\w-]+)"', text))
+
+
+def test_every_field_says_what_it_means(app: FastAPI) -> None:
+    schemas = app.openapi()["components"]["schemas"]
+    fields = {f"{name}.{field}": value for name, of in schemas.items() for field, value in of["properties"].items()}
+    assert [name for name, value in fields.items() if not value.get("description")] == []
