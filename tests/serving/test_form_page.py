@@ -146,6 +146,7 @@ def test_without_a_model() -> None:
         assert response.status_code == 503
         assert response.headers["retry-after"] == "5"
         assert "No model is loaded" in text_of(response)
+        assert "The model is being loaded." in text_of(response)
 
 
 def test_the_form_is_that_of_the_model_in_service(predictor: Predictor) -> None:

@@ -34,7 +34,7 @@ def install(app: "FastAPI", holder: Holder, settings: ServeSettings, observers: 
         # When the page is asked for, off the event loop: a service that is asked by programs only starts without it.
         from vehins.serving.page.views import Views
 
-        return Views(settings, holder.max_rows, observers)
+        return Views(settings, holder, observers)
 
     async def answered(read: Awaitable[Any], work: Callable[[Ready, Any], Response]) -> Response:
         """What ``work`` makes of what was sent, off the event loop; a refusal is a page as well."""
