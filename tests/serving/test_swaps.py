@@ -255,7 +255,7 @@ def test_an_alias_that_is_deleted_leaves_the_version_in_service_and_is_told_of(
         wait_until(lambda: answering(holder) == second)
         assert holder.status.check.fault is None
     assert caplog.text.count("is in production. Version 1 stays in service") == 1  # not with each look
-    assert "The registry names a version again" in caplog.text
+    assert "The registry names a version to serve" in caplog.text
 
 
 def test_a_registry_that_goes_away_and_comes_back(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -276,7 +276,7 @@ def test_a_registry_that_goes_away_and_comes_back(place: Place, caplog: pytest.L
         place.publisher.promote(second)
         wait_until(lambda: answering(holder) == second)
     assert caplog.text.count("No word from the registry") == 1  # not with each look
-    assert "The registry names a version again" in caplog.text
+    assert "The registry names a version to serve" in caplog.text
     assert holder.status.failed == 0
 
 

@@ -278,7 +278,7 @@ class Watcher:
     def _checked(self, fault: str | None) -> None:
         before = self._holder.status.check
         if fault is None and before is not None and before.fault is not None:
-            _log.info("The registry names a version again")
+            _log.info("The registry names a version to serve")
         self._misses = self._misses if fault else 0
         self._update(check=Check(datetime.now(UTC), fault), **({"why": fault} if fault else {}))
 
