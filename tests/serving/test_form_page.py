@@ -326,3 +326,9 @@ def test_percentiles_do_not_claim_too_much() -> None:
     assert words.percentile(0.4).startswith("Among the lowest 1%")
     assert words.percentile(0).startswith("Lower than all")
     assert words.percentile(100).startswith("As high as the highest")
+
+
+def test_names_in_a_refusal_are_code_and_escaped(app: FastAPI) -> None:
+    text = upload(app, b"<b>Age</b>,<b>Age</b>\n1,2\n").text
+    assert "<code>&lt;b&gt;Age&lt;/b&gt;</code> is there 2 times" in text
+    assert "`" not in text

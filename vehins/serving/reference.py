@@ -1,10 +1,11 @@
 """``/docs``: the OpenAPI document as a page to read, made here, so that a browser fetches nothing from elsewhere."""
 
 import json
-import re
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
+
+from vehins.serving.prose import prose
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -15,7 +16,6 @@ _DAY = "private, max-age=86400"
 _SHOWN_VALUES = 12
 _BITS = 2**62  # a bound beyond is only that of the 64 bits of a number
 _METHODS = ("get", "post")
-_CODE = re.compile("`+([^`]+)`+")
 
 
 def install(app: "FastAPI") -> None:
@@ -78,7 +78,7 @@ def _template() -> "Template":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(kind=_kind, prose=_prose, pretty=_pretty, schema_of=_schema_of, example_of=_example_of)
+    environment.filters.update(kind=_kind, prose=prose, pretty=_pretty, schema_of=_schema_of, example_of=_example_of)
     return environment.get_template("reference.html")
 
 
@@ -101,13 +101,6 @@ def _example_of(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, An
 
 def _pretty(example: Any) -> str:
     return json.dumps(example, indent=2, ensure_ascii=False)
-
-
-def _prose(text: str) -> "Markup":
-    """A description, with what stands in backticks as code."""
-    from markupsafe import Markup, escape
-
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
 def _kind(schema: dict[str, Any]) -> "Markup":
