@@ -153,6 +153,7 @@ def test_a_full_disk_leaves_nothing(registry, version, out, monkeypatch):
     with pytest.raises(UnreachableError) as caught:
         registry.fetch(version, out)
     assert "full" in caught.value.headline
+    assert f"{out.parent}/.tmp-" in caught.value.detail  # the copy, and not the registry, which has space enough
     assert beside(out) == []
 
 

@@ -146,6 +146,7 @@ def test_without_a_model() -> None:
         assert response.status_code == 503
         assert response.headers["retry-after"] == "5"
         assert "No model is loaded" in text_of(response)
+        assert "The model is being loaded." in text_of(response)
 
 
 def test_the_form_is_that_of_the_model_in_service(predictor: Predictor) -> None:
@@ -321,7 +322,13 @@ def test_what_differs_looks_different() -> None:
 
 
 def test_percentiles_do_not_claim_too_much() -> None:
-    assert words.percentile(87.9) == "Higher than 87% of the customers that it was trained on"
+    assert words.percentile(87.9) == "Higher than 87% of the customers that the model was trained on"
     assert words.percentile(0.4).startswith("Among the lowest 1%")
     assert words.percentile(0).startswith("Lower than all")
     assert words.percentile(100).startswith("As high as the highest")
+
+
+def test_names_in_a_refusal_are_code_and_escaped(app: FastAPI) -> None:
+    text = upload(app, b"<b>Age</b>,<b>Age</b>\n1,2\n").text
+    assert "<code>&lt;b&gt;Age&lt;/b&gt;</code> is there 2 times" in text
+    assert "`" not in text

@@ -345,6 +345,31 @@ def test_addresses_and_methods(app: FastAPI, method: str, path: str, status: int
     assert ("allow" in response.headers) == (status == 405)
 
 
+def test_an_address_tells_all_the_methods_that_it_takes(app: FastAPI) -> None:
+    response = ask(app, "DELETE", "/")
+    error_of(response, 405)
+    assert {method.strip() for method in response.headers["allow"].split(",")} == {"GET", "HEAD", "POST"}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_probe_may_ask_for_the_head_alone(app: FastAPI, path: str) -> None:
+    assert ask(app, "HEAD", path).status_code == 200
+    assert ask(app_of(None, 10), "HEAD", path).status_code == (200 if path == "/healthz" else 503)
+
+
+def test_a_mark_of_utf_8_is_ignored(app: FastAPI) -> None:
+    body = json.dumps({"rows": [GOOD]}).encode()
+    plain = ask(app, "POST", "/v1/predict", content=body)
+    assert ask(app, "POST", "/v1/predict", content=b"\xef\xbb\xbf" + body).json() == plain.json()
+    faulty = b"\xef\xbb\xbf" + json.dumps({"rows": [{**GOOD, "Age": 0}]}).encode()
+    assert error_of(ask(app, "POST", "/v1/predict", content=faulty), 422)["headline"] == "1 fault in the rows"
+
+
+def test_a_question_ends_as_one(app: FastAPI) -> None:
+    found = error_of(ask(app, "POST", "/v1/predict", json={"rows": [{**GOOD, "age": 44}]}), 422)
+    assert found["detail"].endswith("did you mean `Age`?")
+
+
 def test_a_bug_tells_nothing_of_itself(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(rows: object) -> None:
         raise RuntimeError("/secret/path: password=hunter2")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from typing import TYPE_CHECKING
 
 from serving_models import GOOD, ask, guarded
@@ -75,6 +77,26 @@ def test_the_reference_names_every_operation_and_escapes_what_it_is_given(app: F
     assert all(path in text for path in document["paths"])
     assert all(f'id="schema-{name}"' in text for name in document["components"]["schemas"])
     assert "9,223,372,036,854,775,807" not in text
+    assert "`" not in text
+    assert "at least 0.0" not in text
     hostile = {**document, "info": {"title": "<script>alert(1)</script>", "version": "", "description": "'\"><b>"}}
     assert "<script" not in reference.render(hostile)
     assert "<b>" not in reference.render(hostile)
+
+
+def test_the_reference_begins_with_what_is_asked_most_and_shows_it(app: FastAPI) -> None:
+    text = ask(app, "GET", "/docs").text
+    places = [text.index(f'<section id="{name}"') for name in ("predict", "model", "healthz", "schema-PredictRequest")]
+    assert places == sorted(places)
+    assert text.index('id="schema-CustomerRow"') < text.index('id="schema-PredictAnswer"')
+    example = html.unescape(re.search(r"<pre[^>]*><code>(.*?)</code></pre>", text, re.DOTALL)[1])
+    assert ask(app, "POST", "/v1/predict", content=example).status_code == 200
+    links = re.findall(r'href="#schema-(\w+)"', text[places[0] : places[1]])
+    assert {"PredictRequest", "PredictAnswer", "ExplainedAnswer", "RefusedAnswer", "ErrorAnswer"} == set(links)
+    assert set(re.findall(r'href="#([\w-]+)"', text)) <= set(re.findall(r'id="([\w-]+)"', text))
+
+
+def test_every_field_says_what_it_means(app: FastAPI) -> None:
+    schemas = app.openapi()["components"]["schemas"]
+    fields = {f"{name}.{field}": value for name, of in schemas.items() for field, value in of["properties"].items()}
+    assert [name for name, value in fields.items() if not value.get("description")] == []

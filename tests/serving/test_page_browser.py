@@ -67,6 +67,13 @@ OUTSIDE = """
   .filter(([e, r]) => r.width && (r.right > document.documentElement.clientWidth + 0.5 || r.left < -0.5))
   .map(([e, r]) => `${e.tagName} ${e.textContent.trim().slice(0, 30)} ${r.left} ${r.right}`)
 """
+BROKEN = """
+() => [...document.querySelectorAll(".table thead th, .table tbody th, .table code")].filter((e) => {
+  const range = document.createRange();
+  range.selectNodeContents(e);
+  return range.getClientRects().length > 1;
+}).map((e) => e.textContent)
+"""
 SMALL = """
 () => [...document.querySelectorAll("input:not([type=checkbox]), select, button, .button")]
   .filter((e) => e.getClientRects().length && e.getBoundingClientRect().height < 44).map((e) => e.outerHTML)
@@ -195,7 +202,7 @@ def test_a_wrong_value(visit: Any, scripts: bool) -> None:
     [fault, hint] = age.get_attribute("aria-describedby").split()
     assert found.page.locator(f"#{fault}").inner_text() == "Must be a whole number from 18 to 120, not 7."
     assert found.page.locator(f"#{hint}").inner_text() == "Age of the customer, in years, 18 to 120"
-    assert "written with a point" in alert.inner_text()
+    assert "write decimals with a point" in alert.inner_text()
     if scripts:
         assert found.page.evaluate("() => document.activeElement.textContent") == "2 values cannot be used"
     alert.get_by_role("link", name="Age").click()
@@ -238,7 +245,7 @@ def test_a_file_with_bad_rows(visit: Any, customers: bytes, tmp_path: Path, scri
     found.page.get_by_role("button", name="Score the file").click()
     alert = found.page.get_by_role("alert", name="2 of 120 rows cannot be scored")
     alert.wait_for()
-    assert alert.get_by_role("table", name="What is wrong").get_by_role("row").count() == 4
+    assert alert.get_by_role("table", name="Rows that cannot be scored").get_by_role("row").count() == 4
     assert alert.get_by_role("row").nth(1).inner_text().split("\t")[:3] == ["4", "Age", "7"]
     if scripts:
         assert found.page.evaluate("() => document.activeElement.id") == "wrong-title"
@@ -251,6 +258,19 @@ def test_a_file_with_bad_rows(visit: Any, customers: bytes, tmp_path: Path, scri
     if scripts:
         found.page.get_by_role("status").get_by_text("Done: 118 rows scored, 2 without a score.").wait_for()
         assert alert.count() == 0
+    found.check(REFUSED)
+
+
+def test_no_word_is_broken_in_the_list_of_bad_rows(visit: Any, customers: bytes) -> None:
+    lines = customers.decode().split("\n")
+    row = dict(zip(lines[0].split(","), lines[3].split(","), strict=True))
+    row |= {"Annual_Premium": '"40.454,50"', "Driving_License": "", "Policy_Sales_Channel": "x" * 60}
+    lines[3] = ",".join(row.values())
+    found = visit()
+    found.choose("customers.csv", "\n".join(lines).encode())
+    found.page.get_by_role("button", name="Score the file").click()
+    found.page.get_by_role("alert", name="One of 120 rows cannot be scored").wait_for()
+    assert found.page.evaluate(BROKEN) == []
     found.check(REFUSED)
 
 

@@ -153,6 +153,28 @@ def test_files_that_cannot_be_used(data: bytes, headline: str) -> None:
     assert caught.value.answer.error.hint
 
 
+def test_a_header_of_very_many_columns_is_read_in_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    plain = TableSchema.nearest
+
+    def nearest(self: TableSchema, name: str) -> str | None:
+        looked.append(name)
+        return plain(self, name)
+
+    monkeypatch.setattr(TableSchema, "nearest", nearest)
+    names = ["Plan" + "x" * 1_000, *(f"c{number}" for number in range(100_000))]
+    with pytest.raises(RefusalError) as caught:  # comparing each name with each other would take minutes
+        table.read(",".join(names).encode(), SCHEMA, 10)
+    assert caught.value.answer.error.headline == "The file lacks 3 columns that the model needs"
+    assert len(looked) < 1_000
+    assert max(map(len, looked)) < 100
+
+
+def test_columns_that_nobody_looks_at_are_not_kept() -> None:
+    rows = [{**GOOD, "note": "x", "": "y"}]  # ten thousand columns in each of a hundred rows would be a lot
+    assert table.read(written(rows).encode(), SCHEMA, 10).lines[0].texts == GOOD
+
+
 def test_a_name_that_is_nearly_right_is_recognised() -> None:
     with pytest.raises(RefusalError) as caught:
         table.read(written([{**{n: t for n, t in GOOD.items() if n != "plan"}, "Plan ": "S"}]).encode(), SCHEMA, 100)

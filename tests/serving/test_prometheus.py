@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving_models import GOOD, app_of, ask
+from serving_models import GOOD, app_of, ask, guarded
 
 import vehins
 from vehins.serving.status import SwapOutcome
@@ -69,6 +69,19 @@ def test_requests_by_template_method_and_status(own: FastAPI) -> None:
     assert found["vehins_http_request_duration_seconds_count", "method=POST", "route=/v1/predict"] == 4
     assert 0 < found["vehins_http_request_duration_seconds_sum", "method=POST", "route=/v1/predict"] < 60
     assert found[("vehins_http_requests_in_progress",)] == 1  # the scrape itself
+
+
+def test_what_a_layer_refuses_is_counted_where_it_was_asked(predictor: Predictor) -> None:
+    key = "k" * 20
+    app = guarded(predictor, [key])
+    assert ask(app, "POST", "/v1/predict", json={"rows": [GOOD]}).status_code == 401
+    assert ask(app, "GET", "/no/such/address").status_code == 401
+    found = samples(ask(app, "GET", "/metrics", headers={"X-API-Key": key}).text)
+    requests = {key[1:]: value for key, value in found.items() if key[0] == "vehins_http_requests_total"}
+    assert requests == {
+        ("method=POST", "route=/v1/predict", "status=401"): 1,
+        ("method=GET", "route=unmatched", "status=401"): 1,
+    }
 
 
 def test_rows_and_scores(own: FastAPI, predictor: Predictor) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -302,6 +302,39 @@ def test_draining_has_an_end_and_a_second_signal_ends_at_once(settings: Settings
                 wait_until(lambda service=service: refuses(service))
                 assert service.process.poll() is None
                 assert service.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals that close do not tell here")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_is_under_way_is_answered_when_the_terminal_closes(
+    settings: Settings, tmp_path: Path, workers: str
+) -> None:
+    more = ["--workers", workers, "--set", "serve.leave_seconds=600", "--set", "serve.drain_seconds=600"]
+    with serving(settings, tmp_path, *more) as service:
+        slow, rest = half_a_request(service)
+        with slow:
+            process = psutil.Process(service.process.pid)
+            group = [process, *process.children(recursive=True)]
+            for _ in range(2):  # the system says so to the whole group, and the shell to its jobs
+                for one in group:
+                    with suppress(psutil.NoSuchProcess):  # what only keeps count of shared memory ends by it
+                        one.send_signal(signal.SIGHUP)
+            wait_until(lambda: refuses(service))
+            slow.sendall(rest)
+            assert slow.recv(65536).startswith(b"HTTP/1.1 200")
+        assert service.process.wait(60) == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals that close do not tell here")
+def test_a_service_that_is_to_outlive_its_terminal_does(settings: Settings, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does; a child inherits it
+    try:
+        with serving(settings, tmp_path) as service:
+            service.process.send_signal(signal.SIGHUP)
+            assert service.predict(GOOD).status_code == 200
+            assert service.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_while_the_registry_hangs_ends_the_start(settings: Settings, tmp_path: Path) -> None:

@@ -236,16 +236,26 @@ def test_a_pinned_version_stays(place: Place) -> None:
     assert "no version 9" in str(place.watchers[1].fault)
 
 
-def test_an_alias_that_is_deleted_leaves_the_version_in_service(place: Place) -> None:
+def test_an_alias_that_is_deleted_leaves_the_version_in_service_and_is_told_of(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second = place.version(), place.version()
     place.publisher.promote(first)
-    holder = place.watch()
-    alias = place.folder / "registry/models/vehicle-insurance/aliases/production.json"
-    alias.unlink()
-    wait_until(lambda: place.watchers[0]._etag is None)
-    assert answering(holder) == first
-    place.publisher.promote(second)
-    wait_until(lambda: answering(holder) == second)
+    with caplog.at_level(logging.INFO):
+        holder = place.watch()
+        alias = place.folder / "registry/models/vehicle-insurance/aliases/production.json"
+        alias.unlink()
+        wait_until(lambda: holder.status.check.fault == "No version of vehicle-insurance is in production.")
+        checked = holder.status.check.at
+        wait_until(lambda: holder.status.check.at > checked)
+        assert answering(holder) == first
+        ready = ask(create_app(holder, place.settings.serve), "GET", "/readyz")
+        assert (ready.status_code, ready.json()["check"]["fault"]) == (200, holder.status.check.fault)
+        place.publisher.promote(second)
+        wait_until(lambda: answering(holder) == second)
+        assert holder.status.check.fault is None
+    assert caplog.text.count("is in production. Version 1 stays in service") == 1  # not with each look
+    assert "The registry names a version to serve" in caplog.text
 
 
 def test_a_registry_that_goes_away_and_comes_back(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -266,7 +276,7 @@ def test_a_registry_that_goes_away_and_comes_back(place: Place, caplog: pytest.L
         place.publisher.promote(second)
         wait_until(lambda: answering(holder) == second)
     assert caplog.text.count("No word from the registry") == 1  # not with each look
-    assert "The registry answers again" in caplog.text
+    assert "The registry names a version to serve" in caplog.text
     assert holder.status.failed == 0
 
 

@@ -44,7 +44,7 @@ class Contributions(NamedTuple):
 class Reason(Record):
     """One feature's part in the score of one row."""
 
-    feature: str
+    feature: str = Field(description="Name of the feature.")
     value: str = Field(description="What the row has there, with its unit.")
     contribution: float = Field(description="What that adds to the score, in log-odds.")
     text: str = Field(description="The same in words.")

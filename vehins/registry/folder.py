@@ -69,7 +69,8 @@ class FolderStore:
 
     def get_file(self, key: str, path: Path) -> None:
         """Copy an object to a local file; see `ObjectStore.get_file`."""
-        with self._translated(), self._open(key) as source:
+        # What fails without a name fails at the copy: a disk that is full is not the registry's.
+        with translated(self._silent(), str(path)), self._open(key) as source:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = temporary_beside(path)
             try:
@@ -88,7 +89,10 @@ class FolderStore:
         return sorted(key for key in found if key.startswith(prefix))
 
     def _translated(self) -> AbstractContextManager[None]:
-        return translated(f"The registry at {self.url} does not answer", self.url)
+        return translated(self._silent(), self.url)
+
+    def _silent(self) -> str:
+        return f"The registry at {self.url} does not answer"
 
     def _path(self, key: str) -> Path:
         check_key(key)

@@ -21,8 +21,8 @@ class Answer(BaseModel):
 class ModelName(Answer):
     """Which version of which model answers."""
 
-    name: str
-    version: int
+    name: str = Field(description="Name of the model in the registry.")
+    version: int = Field(description="Number of the version.")
 
 
 class PredictionAnswer(Answer):
@@ -36,8 +36,8 @@ class PredictionAnswer(Answer):
 class PredictAnswer(Answer):
     """Answer of ``POST /v1/predict``: one prediction per row, in the order of the rows."""
 
-    model: ModelName
-    predictions: list[PredictionAnswer]
+    model: ModelName = Field(description="The version that made this answer.")
+    predictions: list[PredictionAnswer] = Field(description="One for each row, in the order of the rows.")
 
 
 class ExplainedPrediction(PredictionAnswer):
@@ -49,29 +49,29 @@ class ExplainedPrediction(PredictionAnswer):
 class ExplainedAnswer(Answer):
     """Answer of ``POST /v1/predict?reasons=N``: one prediction per row, in the order of the rows, each with reasons."""
 
-    model: ModelName
-    predictions: list[ExplainedPrediction]
+    model: ModelName = Field(description="The version that made this answer.")
+    predictions: list[ExplainedPrediction] = Field(description="One for each row, in the order of the rows.")
 
 
 class ColumnAnswer(Answer):
     """A column of the rows that the model takes."""
 
-    name: str
-    dtype: Dtype
+    name: str = Field(description="Its name, as a row has it.")
+    dtype: Dtype = Field(description="Type of its values.")
     required: bool = Field(description="Whether a row must have it; otherwise it may be null or left out.")
     category: bool = Field(description="Whether its values are names, not amounts.")
     values: list[Scalar] | None = Field(description="The only values allowed.")
-    minimum: float | None
-    maximum: float | None
-    unit: str | None
-    description: str
+    minimum: float | None = Field(description="The least value allowed.")
+    maximum: float | None = Field(description="The greatest value allowed.")
+    unit: str | None = Field(description="What its values are counted in.")
+    description: str = Field(description="What it means.")
     expected: str = Field(description="What it may hold, in words.")
 
 
 class CheckAnswer(Answer):
     """The last look at the registry."""
 
-    at: datetime
+    at: datetime = Field(description="When it ended.")
     fault: str | None = Field(description="Why it told nothing; null when it did.")
 
 
@@ -79,8 +79,8 @@ class FailureAnswer(Answer):
     """The last version that was to take over and could not."""
 
     version: int | None = Field(description="Its number; null when the registry did not tell which.")
-    reason: str
-    at: datetime
+    reason: str = Field(description="Why it could not.")
+    at: datetime = Field(description="When that was.")
 
 
 class ServiceAnswer(Answer):
@@ -92,31 +92,31 @@ class ServiceAnswer(Answer):
     check: CheckAnswer | None = Field(description="The last look at the registry.")
     swaps: int = Field(description="Versions that have taken over in this process, the first one included.")
     failed_swaps: int = Field(description="Attempts to let one take over that came to nothing.")
-    last_failure: FailureAnswer | None
+    last_failure: FailureAnswer | None = Field(description="The last of those attempts; null when there was none.")
 
 
 class ModelAnswer(ModelName):
     """Answer of ``GET /v1/model``."""
 
     bundle: str = Field(description="SHA-256 of the model bundle.")
-    registered_at: datetime
+    registered_at: datetime = Field(description="When the version was registered.")
     cutoff: float = Field(description="Probability from which a customer is worth a call.")
-    columns: list[ColumnAnswer]
+    columns: list[ColumnAnswer] = Field(description="What a row may and must have.")
     metrics: dict[str, Scalar | None] = Field(description="What the gate judged it by, measured on the test side.")
-    service: ServiceAnswer
+    service: ServiceAnswer = Field(description="How this version came into service, and how that goes on.")
 
 
 class AliveAnswer(Answer):
     """Answer of ``GET /healthz``."""
 
-    status: Literal["alive"] = "alive"
+    status: Literal["alive"] = Field("alive", description="The process answers.")
 
 
 class ReadyAnswer(Answer):
     """Answer of ``GET /readyz`` when a verified model is loaded."""
 
-    status: Literal["ready"] = "ready"
-    model: ModelName
+    status: Literal["ready"] = Field("ready", description="A verified model is loaded.")
+    model: ModelName = Field(description="The version that answers.")
     source: Source | None = Field(description="`cache`: the registry could not give it, and a local copy stands in.")
     since: datetime | None = Field(description="Since when this version answers here.")
     check: CheckAnswer | None = Field(description="The last look at the registry.")
@@ -133,7 +133,7 @@ class Fault(Answer):
 class ErrorAnswer(Answer):
     """Every answer that is an error."""
 
-    error: Fault
+    error: Fault = Field(description="What went wrong.")
 
 
 class BadCell(Answer):

@@ -39,6 +39,8 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     **NOT_READY,
 }
 _JSON = (b"content-type", b"application/json")
+# Editors on Windows put it in front of a text; a reader of JSON may ignore it (RFC 8259, section 8.1).
+_MARK_OF_UTF8 = b"\xef\xbb\xbf"
 
 
 def install(app: "FastAPI", holder: Holder, observers: Sequence[Observer]) -> None:
@@ -49,6 +51,7 @@ def install(app: "FastAPI", holder: Holder, observers: Sequence[Observer]) -> No
         PATH,
         tags=["model"],
         summary="Predict some customers",
+        response_description="A prediction for each row, in their order",
         response_model=PredictAnswer | ExplainedAnswer,
         responses=_REFUSED,
         openapi_extra={"parameters": [explain.PARAMETER]},
@@ -119,6 +122,7 @@ def _answer(
     ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int = 0, threads: int = 1
 ) -> bytes:
     """Read, check and predict; with the ``count`` strongest reasons, if that is above 0."""
+    body = body.removeprefix(_MARK_OF_UTF8)
     try:
         rows = ready.request.read(body)
     except ValidationError:

@@ -32,11 +32,17 @@ NOT_READY: dict[int | str, dict[str, Any]] = {503: {"model": ErrorAnswer, "descr
 def install(app: "FastAPI", holder: Holder) -> None:
     """Add ``/healthz``, ``/readyz`` and ``/v1/model``."""
 
-    @app.get("/healthz", tags=["probes"], summary="Whether the process is alive")
+    @app.get("/healthz", tags=["probes"], summary="Whether the process is alive", response_description="It is")
     async def healthz() -> AliveAnswer:
         return AliveAnswer()
 
-    @app.get("/readyz", tags=["probes"], summary="Whether a verified model is loaded", responses=NOT_READY)
+    @app.get(
+        "/readyz",
+        tags=["probes"],
+        summary="Whether a verified model is loaded",
+        response_description="It is",
+        responses=NOT_READY,
+    )
     async def readyz() -> ReadyAnswer:
         if holder.leaving:
             raise failures.leaving()
@@ -44,7 +50,16 @@ def install(app: "FastAPI", holder: Holder) -> None:
         model = name(failures.current(holder).predictor)
         return ReadyAnswer(model=model, source=status.source, since=status.since, check=_check(status))
 
-    @app.get("/v1/model", tags=["model"], summary="What the model is and what it takes", responses=NOT_READY)
+    for path, probe in (("/healthz", healthz), ("/readyz", readyz)):  # some load balancers ask without the body
+        app.add_api_route(path, probe, methods=["HEAD"], include_in_schema=False)
+
+    @app.get(
+        "/v1/model",
+        tags=["model"],
+        summary="What the model is and what it takes",
+        response_description="The model in service",
+        responses=NOT_READY,
+    )
     async def model() -> ModelAnswer:
         status = holder.status
         return _model(failures.current(holder).predictor, _service(status, pinned=holder.pinned))

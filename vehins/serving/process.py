@@ -36,6 +36,13 @@ if TYPE_CHECKING:
     from vehins.settings.sections import ServeSettings
 
 _PATIENCE = 5.0  # seconds that a start waits for the registry before a copy stands in
+HANG_UP: int | None = getattr(signal, "SIGHUP", None)  # the terminal is gone; systems without it have none
+
+
+def ending_signals() -> list[int]:
+    """What ends the service; not the end of its terminal where it is to outlive that (`nohup`)."""
+    ends_with_terminal = HANG_UP is not None and signal.getsignal(HANG_UP) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([HANG_UP] if HANG_UP is not None and ends_with_terminal else [])]
 
 
 class Process:
@@ -96,18 +103,18 @@ class Process:
 
     def signalled(self, number: int, _: FrameType | None = None) -> None:
         """End on a signal: a person who presses Ctrl-C has no load balancer, and a second signal means at once."""
-        if self.holder.leaving:
+        if not self.holder.leaving:
+            self.end(self._serve.leave_seconds if number == signal.SIGTERM else 0.0)
+        elif number != HANG_UP:  # a terminal that closes says so more than once
             self.end_at_once()
-        else:
-            self.end(0.0 if number == signal.SIGINT else self._serve.leave_seconds)
 
     @contextmanager
     def ended_by_signals(self) -> Iterator[None]:
-        """Let SIGINT and SIGTERM end it."""
+        """Let signals end it."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self.signalled) for number in ending_signals()}
         try:
             yield
         finally:

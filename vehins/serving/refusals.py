@@ -107,7 +107,7 @@ def _unknown(name: str, schema: TableSchema) -> str:
     if known is not None:
         reasons = {"target": "it is what the model predicts", "key": "the model does not look at who a customer is"}
         return f"must be left out: {reasons.get(known.role, 'the model does not look at it')}"
-    near = schema.nearest(name)
+    near = schema.nearest(name[:_SHOWN_CHARACTERS])
     return "is not a column of this model" + (f"; did you mean `{near}`?" if near in schema.features else "")
 
 
@@ -115,7 +115,8 @@ def _of_rows(cells: list[BadCell]) -> RefusedAnswer:
     first = cells[0]
     place = f"row {first.row}" + (f", column `{first.column}`" if first.column is not None else "")
     count = f"{SHOWN} or more faults" if len(cells) >= SHOWN else f"{len(cells)} fault{'s' if len(cells) > 1 else ''}"
-    fault = Fault(headline=f"{count} in the rows", detail=f"The first is in {place}: {first.rule}.", hint=_COLUMNS)
+    end = "" if first.rule.endswith("?") else "."
+    fault = Fault(headline=f"{count} in the rows", detail=f"The first is in {place}: {first.rule}{end}", hint=_COLUMNS)
     return RefusedAnswer(error=fault, rows=cells[:SHOWN])
 
 

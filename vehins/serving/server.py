@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, on_ready: Callable[[str], None]) -> None:
-    """Serve the version that the alias points to until SIGINT or SIGTERM; then answer what is under way.
+    """Serve the version that the alias points to until SIGINT, SIGTERM or SIGHUP; then answer what is under way.
 
     ``on_ready`` is called with the address once requests are answered there. While the registry does not answer, that
     may be from a copy, or with nothing but "not ready"; so it is while there is no version in the registry.

@@ -144,11 +144,12 @@ class Watcher:
         except Exception as error:
             self._unanswered(error)
             return error
-        self._checked(None)
         move = self._move
-        if move is None or not self._is_due():
+        if move is None:
+            self._unnamed()
             return None
-        return self._follow(lambda: self._registry.target(move))
+        self._checked(None)
+        return self._follow(lambda: self._registry.target(move)) if self._is_due() else None
 
     def _look_at_alias(self) -> None:
         look = self._registry.look(self._settings.alias, self._etag)
@@ -156,8 +157,6 @@ class Watcher:
             return
         self._move, self._etag = look
         self._settled, self._refused, self._again, self._failures = False, None, 0.0, 0
-        if look.move is None:
-            self._update(why=f"No version of {self._settings.model_name} is in {self._settings.alias} yet.")
 
     def _is_due(self) -> bool:
         # Of a version that was refused the manifest is looked at, each time: it may have been mended.
@@ -242,6 +241,16 @@ class Watcher:
             _log.warning("No word from the registry: %s", _said(error), exc_info=_bug(error))
         self._checked(words)
 
+    def _unnamed(self) -> None:
+        """The alias names no version: nobody has promoted one yet, or the alias or the whole registry has gone."""
+        ready, before = self._holder.ready, self._holder.status.check
+        none = f"No version of {self._settings.model_name} is in {self._settings.alias}"
+        words = f"{none} yet." if ready is None else f"{none}."
+        if ready is not None and (before is None or before.fault != words):
+            _log.warning("%s Version %s stays in service", words, ready.predictor.version)
+        self._misses = 0  # it has answered
+        self._checked(words)
+
     def _not_swapped(self, version: ModelVersion | None, error: Exception, started: float) -> None:
         """Remember what failed, when to try it again, and tell of it."""
         self._failures += 1
@@ -269,7 +278,7 @@ class Watcher:
     def _checked(self, fault: str | None) -> None:
         before = self._holder.status.check
         if fault is None and before is not None and before.fault is not None:
-            _log.info("The registry answers again")
+            _log.info("The registry names a version to serve")
         self._misses = self._misses if fault else 0
         self._update(check=Check(datetime.now(UTC), fault), **({"why": fault} if fault else {}))
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from vehins import errors
 from vehins.errors import VehinsError
 from vehins.serving import garbage, listener
-from vehins.serving.process import Process
+from vehins.serving.process import HANG_UP, Process, ending_signals
 from vehins.serving.telemetry import processes
 from vehins.serving.telemetry.telemetry import opened
 
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, found: socket.socket, on_ready: Callable[[], None]) -> None:
-    """Serve with `serve.workers` processes until SIGINT or SIGTERM; ``on_ready`` is called when all of them do.
+    """Serve with `serve.workers` processes until a signal ends them; ``on_ready`` is called when all of them do.
 
     Raises:
         VehinsError: a process cannot start, and none has served yet; it is that process's own error.
@@ -129,9 +129,10 @@ class _Supervisor:
             return {}
 
         def note(number: int, _: FrameType | None) -> None:
-            self._signals.append(number)
+            if number != HANG_UP or not self._signals:  # a terminal that closes says so more than once
+                self._signals.append(number)
 
-        return {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return {number: signal.signal(number, note) for number in ending_signals()}
 
     def _serve(self) -> None:
         while not self._signals:
@@ -219,7 +220,10 @@ def _how(code: int) -> str:
 
 def _work(settings: Settings, found: socket.socket, pipe: Connection, beat: Any) -> None:
     """What a worker does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor says what it means
+    # Ctrl-C and the end of the terminal reach the whole group; the supervisor says what they mean.
+    for number in (signal.SIGINT, HANG_UP):
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
 
     def tick() -> None:
         beat.value = time.monotonic()

@@ -100,5 +100,5 @@ def _rule(rule: str, found: Scalar | None, column: Column) -> str:
     if found is None:
         return f"is empty: must be {expected(column)}"
     if column.dtype in {"int", "float"} and isinstance(found, str) and re.fullmatch(r"[0-9.,' ]*,[0-9]+", found):
-        return f"{rule} (decimals are written with a point, and thousands without a sign)"
+        return f"{rule} (write decimals with a point, and nothing between thousands)"
     return rule

@@ -53,7 +53,7 @@ def outcome(found: Prediction, reasons: list[Reason], cutoff: float, fields: lis
         cutoff_place=round(100 * cutoff, 2),
         percentile=words.percentile(found.percentile),
         contact=found.contact,
-        because=f"A call pays from {edge} on; this customer {reached} that.",
+        because=f"A contact pays from {edge} on; this customer {reached} that.",
         bars=_bars(reasons, {(f.name, c.value): c.label for f in fields for c in f.choices}),
     )
 

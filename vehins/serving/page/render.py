@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vehins import __version__
 from vehins.serving.page import words
+from vehins.serving.prose import prose
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -61,5 +62,5 @@ def _environment() -> Environment:
     environment.globals.update(
         asset=lambda name: assets()[name].path, app_version=__version__, count=words.count, label=words.label
     )
-    environment.filters["moment"] = words.moment
+    environment.filters.update(moment=words.moment, prose=prose)
     return environment

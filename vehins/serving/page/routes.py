@@ -34,7 +34,7 @@ def install(app: "FastAPI", holder: Holder, settings: ServeSettings, observers: 
         # When the page is asked for, off the event loop: a service that is asked by programs only starts without it.
         from vehins.serving.page.views import Views
 
-        return Views(settings, holder.max_rows, observers)
+        return Views(settings, holder, observers)
 
     async def answered(read: Awaitable[Any], work: Callable[[Ready, Any], Response]) -> Response:
         """What ``work`` makes of what was sent, off the event loop; a refusal is a page as well."""
@@ -46,16 +46,14 @@ def install(app: "FastAPI", holder: Holder, settings: ServeSettings, observers: 
             refusal = error
         return await run_in_threadpool(lambda: views().refused(ready, refusal))
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD", "POST"], include_in_schema=False)
     async def page(request: Request) -> Response:
+        if request.method == "POST":
+            read = bodies.fields(request, min(_FORM_BYTES, settings.max_body_bytes))
+            return await answered(read, lambda *sent: views().one(*sent))
         ready = holder.ready
         known = request.headers.get("if-none-match", "")
         return await run_in_threadpool(lambda: views().no_model() if ready is None else views().blank(ready, known))
-
-    @app.post("/", include_in_schema=False)
-    async def page_answer(request: Request) -> Response:
-        read = bodies.fields(request, min(_FORM_BYTES, settings.max_body_bytes))
-        return await answered(read, lambda *sent: views().one(*sent))
 
     @app.post("/scores.csv", include_in_schema=False)
     async def page_scores(request: Request) -> Response:

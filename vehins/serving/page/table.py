@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _DELIMITERS = (",", ";", "\t", "|")
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_SHOWN_CHARACTERS = 60
+_STRANGERS = 200  # of so many names that are not known it is worth a look what they may mean
 _TWICE = "stands in another row as well, and which of them is right cannot be known"
 
 
@@ -30,6 +33,7 @@ class Line(NamedTuple):
     number: int
     """As a spreadsheet counts: the header is row 1."""
     texts: dict[str, str]
+    """What stands in the columns of the table."""
 
 
 class BadLine(NamedTuple):
@@ -76,7 +80,8 @@ def read(data: bytes, table: TableSchema, max_rows: int) -> Sheet:
     try:
         records = _records(bare, sign)
         names = _header(next(records, (0, []))[1], table)
-        lines = list(_lines(records, names, max_rows))
+        places = {name: place for place, name in enumerate(names) if name in table.columns}
+        lines = list(_lines(records, places, len(names), max_rows))
     except csv.Error as error:
         hint = 'Close its quotes (a field with a quote in it is written `"5"" pipe"`), or save it again as CSV.'
         raise refused("The file is not well-formed CSV", f"{str(error).capitalize()}.", hint) from None
@@ -142,20 +147,31 @@ def _header(found: list[str], table: TableSchema) -> list[str]:
     names = [name.strip() for name in found] if table.strip else found
     if not names:
         raise refused("The file is empty", "It has not even a header.", "Choose another file.")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        detail = f"`{twice[:60]}` is there {names.count(twice)} times, and which of them is meant cannot be known."
+    [(often, times)] = Counter(names).most_common(1)
+    if times > 1:
+        detail = f"`{often[:_SHOWN_CHARACTERS]}` is there {times} times, and which of them is meant cannot be known."
         raise refused("A column is there more than once", detail, "Rename or remove all but one of them.")
-    missing = [name for name, column in table.features.items() if name not in names and not column.nullable]
+    known = set(names)
+    missing = [name for name, column in table.features.items() if name not in known and not column.nullable]
     if missing:
-        near = [f"`{name[:60]}` looks like `{table.nearest(name)}`" for name in names if table.nearest(name) in missing]
-        hint = "Name them in the first line of the file, just so" + (f": {', '.join(near[:3])}." if near else ".")
+        hint = "Name them in the first line of the file, just so"
         lacks = ", ".join(f"`{name}`" for name in missing)
-        raise refused(f"The file lacks {count(len(missing), 'column')} that the model needs", f"{lacks}.", hint)
+        headline = f"The file lacks {count(len(missing), 'column')} that the model needs"
+        raise refused(headline, f"{lacks}.", hint + _alike(names, missing, table))
     return names
 
 
-def _lines(records: Iterator[tuple[int, list[str]]], names: list[str], max_rows: int) -> Iterator[Line]:
+def _alike(names: list[str], missing: list[str], table: TableSchema) -> str:
+    """The end of a hint: which of the names may have been meant for those that are missing."""
+    strangers = [name[:_SHOWN_CHARACTERS] for name in names if name not in table.columns][:_STRANGERS]
+    near = [f"`{name}` looks like `{found}`" for name in strangers if (found := table.nearest(name)) in missing]
+    return f": {', '.join(near[:3])}." if near else "."
+
+
+def _lines(
+    records: Iterator[tuple[int, list[str]]], places: dict[str, int], width: int, max_rows: int
+) -> Iterator[Line]:
+    """The rows, of which only the columns of the table are kept: a file may have any number of others."""
     for found, (number, record) in enumerate(records, 1):
         if found > max_rows:
             raise refused(
@@ -163,12 +179,12 @@ def _lines(records: Iterator[tuple[int, list[str]]], names: list[str], max_rows:
                 f"At most {max_rows:,} are taken; it has {found + sum(1 for _ in records):,}.",
                 "Split it, or let whoever runs the service score it: `vehins predict` takes files of any size.",
             )
-        if len(record) != len(names):
-            detail = f"Row {number:,} has {count(len(record), 'field')}, the header has {len(names)}."
+        if len(record) != width:
+            detail = f"Row {number:,} has {count(len(record), 'field')}, the header has {width:,}."
             raise refused(
                 "The file has a ragged row", detail, "Mend that row: an unquoted delimiter, or a row cut short?"
             )
-        yield Line(number, dict(zip(names, record, strict=True)))
+        yield Line(number, {name: record[place] for name, place in places.items()})
 
 
 def _keys(sheet: Sheet, table: TableSchema) -> tuple[list[Scalar | None], dict[int, list[Wrong]]]:

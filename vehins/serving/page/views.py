@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fastapi import Response
 
     from vehins.serving.failures import RefusalError
-    from vehins.serving.holder import Ready
+    from vehins.serving.holder import Holder, Ready
     from vehins.serving.observer import Observer
     from vehins.serving.page.bodies import Upload
     from vehins.serving.page.table import Divided, Sheet
@@ -44,9 +44,9 @@ class _Blank(NamedTuple):
 class Views:
     """Makes the answers; the empty form of a model is made once."""
 
-    def __init__(self, settings: ServeSettings, max_rows: int, observers: Sequence[Observer]) -> None:
+    def __init__(self, settings: ServeSettings, holder: Holder, observers: Sequence[Observer]) -> None:
         self._max_bytes = settings.max_body_bytes
-        self._max_rows = max_rows
+        self._holder, self._max_rows = holder, holder.max_rows
         self._observers = observers
         self._made: _Blank | None = None
 
@@ -106,7 +106,7 @@ class Views:
 
     def no_model(self) -> Response:
         """There is nothing to ask (503)."""
-        content = render.html("no_model.html", fault=NOT_READY, title="No model is loaded")
+        content = render.html("no_model.html", headline=NOT_READY.headline, why=self._holder.status.why)
         return _response(content, 503, {"Retry-After": "5"})
 
     def _blank(self, ready: Ready) -> _Blank:

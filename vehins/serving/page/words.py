@@ -39,11 +39,11 @@ def apart(one: float, other: float) -> tuple[str, str]:
 def percentile(found: float) -> str:
     """A place among the customers of training, in words; rounded down, so that it does not claim too much."""
     if found <= 0:
-        return "Lower than all customers that it was trained on"
+        return "Lower than all customers that the model was trained on"
     if found >= 100:
-        return "As high as the highest of the customers that it was trained on"
+        return "As high as the highest of the customers that the model was trained on"
     place = f"Higher than {int(found)}%" if found >= 1 else "Among the lowest 1%"
-    return f"{place} of the customers that it was trained on"
+    return f"{place} of the customers that the model was trained on"
 
 
 def moment(at: datetime) -> str:

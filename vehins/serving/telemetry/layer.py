@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -69,4 +70,14 @@ def _route(scope: Scope) -> str:
     route: Any = scope.get("route")
     if route is not None:
         return str(route.path)
-    return str(scope.get("root_path") or UNMATCHED) if "endpoint" in scope else UNMATCHED
+    if "endpoint" in scope:
+        return str(scope.get("root_path") or UNMATCHED)
+    # A layer in front of the routes has refused it, or it leads nowhere.
+    path, app = str(scope["path"]), scope.get("app")
+    return path if app is not None and path in _addresses(app) else UNMATCHED
+
+
+@lru_cache(4)
+def _addresses(app: Any) -> frozenset[str]:
+    """The addresses of an application that stand for themselves: those without parameters."""
+    return frozenset(route.path for route in app.routes if "{" not in getattr(route, "path", "{"))
