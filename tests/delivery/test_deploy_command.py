@@ -72,6 +72,13 @@ def test_what_can_be_no_image_or_version(image: str, version: str) -> None:
     assert caught.value.code == 2
 
 
+def test_a_digest_alone_is_one_of_the_repository(command: Path) -> None:
+    assert actions.whole(DIGEST, "r.io:5000/vehins") == f"r.io:5000/vehins@{DIGEST}"
+    told = call(command, DIGEST, "production", REPOSITORY="r.io:5000/vehins")
+    assert (told.returncode, "HAProxy does not answer" in told.stderr) == (6, True)  # the image has been taken
+    assert call(command, "sha256:12", "production", REPOSITORY="r.io:5000/vehins").returncode == 2
+
+
 @pytest.mark.parametrize(
     "image", ["r.io:5000/vehins", "r.io:5000/vehins:1", f"r.io:5000/vehins@{DIGEST}", f"r.io:5000/vehins:1@{DIGEST}"]
 )

@@ -126,6 +126,32 @@ def test_who_takes_a_role_is_in_an_environment() -> None:
                 assert job.get("environment") in {"production", "retraining"}, f"{path.name}, {name}"
 
 
+def test_what_a_job_hands_on_is_no_address() -> None:
+    """GitHub hands no output to another job that has a secret in it; the region and the repository may be secrets."""
+    handed = {
+        f"{path.name}: {name}"
+        for path in WORKFLOWS
+        for job in load(path)["jobs"].values()
+        for name in job.get("outputs", {})
+    }
+    assert handed == {"deploy.yml: digest", "retrain.yml: verdict", "retrain.yml: manifest"}
+
+
+def test_a_long_job_has_its_role_as_long() -> None:
+    """Without a word, a role ends after an hour, and a training of two would find no registry any more."""
+    template = (ROOT / "vehins/cloud/stack.yaml").read_text(encoding="utf-8")
+    longest = {
+        name: int(re.search(rf"^  {name}Role:.*?MaxSessionDuration: (\d+)", template, re.MULTILINE | re.DOTALL)[1])
+        for name in ("Ci", "Retrain")
+    }
+    for path, role in (("deploy.yml", "Ci"), ("retrain.yml", "Retrain")):
+        for job in load(ROOT / ".github/workflows" / path)["jobs"].values():
+            for step in job.get("steps", []):
+                if "role-to-assume" in step.get("with", {}):
+                    seconds = int(step["with"].get("role-duration-seconds", 3600))
+                    assert 60 * job["timeout-minutes"] <= seconds <= longest[role]
+
+
 def test_a_deployment_is_never_cut_short_by_the_next() -> None:
     for name in ("deploy.yml", "retrain.yml"):
         concurrency = load(ROOT / ".github/workflows" / name)["concurrency"]
