@@ -244,6 +244,22 @@ def test_a_box_that_went_back_is_told_of(
     assert [sent["Action"] for sent in machine.sent] == ["deploy", "status"]
 
 
+def test_the_reason_is_what_the_script_says_and_not_the_log_below_it(
+    whole: Stack, machine: Machine, script: Script, vehins: Vehins
+) -> None:
+    log = '{"level": "error", "text": "No such bucket"}\n'
+    script.ends(
+        1, err=f"vehins-deploy: going back\nvehins-deploy: The container ended with exit code 6.\n{log}", status=""
+    )
+    error = vehins("cloud", "rollback", "--json", *remote(whole), code=5).error
+    assert error["detail"] == "The container ended with exit code 6."
+    script.ends(127, err="sh: 1: exec: /usr/local/sbin/vehins-box: not found\n", status="")
+    error = vehins("cloud", "rollback", "--json", *remote(whole), code=6).error
+    assert error["detail"] == "sh: 1: exec: /usr/local/sbin/vehins-box: not found."
+    script.ends(1, status="")
+    assert vehins("cloud", "rollback", "--json", *remote(whole), code=5).error["detail"] == "It says no more."
+
+
 def test_an_image_that_is_not_there_is_not_sent(whole: Stack, machine: Machine, pushed: str, vehins: Vehins) -> None:
     for image, code, headline in (
         ("2.0", 6, "There is no image 2.0"),
