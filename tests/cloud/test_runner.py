@@ -1,7 +1,7 @@
 """The runner of GitHub on the box: how it is registered, started anew, and which jobs it takes.
 
-GitHub cannot be had here. In the place of the runner's own scripts stand some that refuse what those refuse: `config.sh`
-a second registration, `svc.sh` a service that is there already. Its download and its packages are left out.
+GitHub cannot be had here. In the place of the runner's own scripts stand some that refuse what those refuse:
+`config.sh` a second registration, `svc.sh` a service that is there already. Its download and packages are left out.
 """
 
 from __future__ import annotations

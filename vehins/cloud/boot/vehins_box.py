@@ -44,7 +44,9 @@ RUNNER_URL = (
 
 def main(words: list[str]) -> int:
     """The command; returns its exit code."""
-    os.environ.setdefault("HOME", "/root")  # which cloud-init leaves out, and the docker command looks for its settings there
+    os.environ.setdefault(
+        "HOME", "/root"
+    )  # which cloud-init leaves out, and the docker command looks for its settings there
     known = {"start": start, "sync": sync, "report": report}
     if len(words) == 1 and words[0] in known:
         known[words[0]]()
@@ -201,7 +203,7 @@ def tell_what_runs(current: Mapping[str, Any]) -> None:
 
 
 def register_runner(found: Mapping[str, str]) -> None:
-    """Install, register and start the runner, once; the machine serves also without a token, or with one that has ended.
+    """Install, register and start the runner, once; with no token, or one that has ended, the machine serves too.
 
     The runner's user is in no group of Docker's, may do one thing as root (sudoers), and cannot ask for the role of the
     machine (vehins-fence).
