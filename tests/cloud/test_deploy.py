@@ -102,6 +102,14 @@ def test_by_default_the_image_stays(here: Any, script: Script) -> None:
     assert here("deploy", "5", "--json", code=6).error["headline"] == "No image runs yet"
 
 
+def test_a_script_that_may_not_run_is_no_box_without_an_image(vehins: Vehins) -> None:
+    """As sudo without a right says nothing on stdout."""
+    command = ("--set", "cloud.deploy_command=sh -c 'echo sudo: a password is required >&2; exit 1'")
+    error = vehins("cloud", "deploy", "5", "--here", "--json", *command, code=6).error
+    assert error["headline"] == "The box gave no answer that makes sense"
+    assert error["detail"] == "sudo: a password is required."
+
+
 def test_going_back(here: Any, script: Script) -> None:
     assert here("rollback", "--json").json == SERVING
     assert script.calls == ["rollback"]

@@ -208,6 +208,7 @@ def test_a_refusal_that_names_no_action_is_named_by_what_was_asked(stack: TestSt
         ("InvalidChangeSetStatus", "ChangeSet cannot be executed in its current execution status of [OBSOLETE]"),
         ("ChangeSetNotFound", "ChangeSet [vehins-1] does not exist"),
         ("ValidationError", "Stack:mine is in UPDATE_IN_PROGRESS state and can not be updated."),
+        ("ValidationError", "Stack [arn:aws:cloudformation:mine] does not exist"),
     ],
 )
 def test_two_change_it_at_once(place: Path, code: str, said: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess"}
 _OVERTAKEN = {"InvalidChangeSetStatus", "ChangeSetNotFound"}  # a change that was carried out has removed all others
+_CHANGES = re.compile(r"_IN_PROGRESS state|Stack .*does not exist")
 _ACTION = re.compile(r"perform: (?P<action>[a-z0-9-]+:[A-Za-z]+)")
 
 
@@ -73,7 +74,7 @@ class Account:
                 code = aws.error_code(error)
                 if code in _DENIED:
                     raise _denied(error, service, what) from None
-                if code in _OVERTAKEN or (code == "ValidationError" and "_IN_PROGRESS" in str(error)):
+                if code in _OVERTAKEN or (code == "ValidationError" and _CHANGES.search(str(error))):
                     raise _overtaken(error, what) from None
                 if code == "ValidationError":
                     raise _refused(error, service, what) from None

@@ -265,8 +265,14 @@ def running_here(cloud: CloudSettings) -> str:
 
     Raises:
         NotFoundError: none does.
+        UnreachableError: the script does not say what runs.
     """
-    current = _status(here(cloud, lambda _: None, "status").out).get("current") or {}
+    answer = here(cloud, lambda _: None, "status")
+    found = _status(answer.out)
+    if not found:
+        kind, headline, hint = _NONSENSE
+        raise kind(headline, detail=_reason(answer.err).rstrip(".") + ".", hint=hint)
+    current = found.get("current") or {}
     if not current.get("image"):
         raise _none_runs()
     return str(current["image"])
