@@ -124,6 +124,10 @@ def test_keys_and_token_are_brought_up_to_date(stack: Stack, vehins: Vehins, mon
     [
         ((), "Nobody has said who may reach the service"),
         (
+            ("--set", "cloud.allowed_cidr=203.0.113.0/33"),
+            "`cloud.allowed_cidr` is no range of addresses: `203.0.113.0/33`",
+        ),
+        (
             ("--set", "cloud.allowed_cidr=10.0.0.0/8", "--set", "cloud.vpc=vpc-1"),
             "A network of your own needs a subnet",
         ),

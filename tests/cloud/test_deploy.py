@@ -9,6 +9,8 @@ document makes of it, the polling and the outcome; not proven is AWS's delivery 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from ssm_double import Machine, serve
 from stack_words import REGION, parsed, write_executable
 
 from vehins.cloud import box
+from vehins.cloud.box.deploy.errors import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -292,6 +295,17 @@ def test_patience_ends(whole: Stack, machine: Machine, vehins: Vehins) -> None:
     error = vehins("cloud", "rollback", "--json", *words, code=6).error
     assert error["headline"] == "The box has not answered within 1 seconds"
     assert "is InProgress" in error["detail"]
+
+
+def test_ctrl_c_ends_the_waiting_alone(whole: Stack, machine: Machine, place: Path) -> None:
+    machine.hangs = True
+    command = [sys.executable, "-m", "vehins", "cloud", "rollback", *remote(whole)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert until(lambda: bool(machine.sent), 60)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "What has begun in AWS goes on: `vehins cloud status` shows what came of it" in said
 
 
 def test_without_a_box_nothing_is_sent(foundation: Stack, vehins: Vehins) -> None:
