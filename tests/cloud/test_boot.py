@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server_process import free_port
 from stack_words import LOGIN, REGION, for_ministack, write_executable
 from vehins_runner import child_environment
 
@@ -174,6 +175,7 @@ def machine(whole: Stack, tmp_path: Path) -> Path:
 def on_it(root: Path, endpoint: str, *command: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     variables = child_environment(
         AWS_ENDPOINT_URL=endpoint,
+        AWS_MAX_ATTEMPTS="2",
         AWS_ACCESS_KEY_ID=LOGIN["aws_access_key_id"],
         AWS_SECRET_ACCESS_KEY=LOGIN["aws_secret_access_key"],
     )
@@ -283,6 +285,13 @@ def test_a_deployment_comes_after_settings_and_tells_what_runs(whole: Stack, equ
 def test_a_deployment_that_fails_says_so(whole: Stack, equipped: Path) -> None:
     (equipped / "code").write_text("8")
     vehins_box(equipped, whole, "deploy", "r/vehins:1", "3", code=8)
+
+
+def test_a_box_that_cannot_ask_aws_touches_nothing(equipped: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    done = on_it(equipped, nobody, str(equipped / "usr/local/sbin/vehins-box"), "deploy", "r/vehins:1", "3", code=6)
+    assert done.stderr.splitlines()[-1].startswith("Files and settings cannot be brought up to date: ")
+    assert not (equipped / "calls").exists()
 
 
 def test_going_back_and_asking(whole: Stack, equipped: Path) -> None:

@@ -124,7 +124,7 @@ def test_going_back(here: Any, script: Script) -> None:
         (1, 5, f"The box did not take it; version 4 of {IMAGE} serves as before"),
         (2, 2, "The box does not take such an image or version"),
         (3, 3, "The box is not set up as it should be"),
-        (6, 6, "Docker or HAProxy on the box is out of reach; nothing was changed"),
+        (6, 6, "What the box needs is out of reach; nothing was changed"),
         (7, 7, "Another deployment is under way"),
         (8, 6, "The deployment failed, and the service is down"),
         (143, 5, f"The deployment was cut short; version 4 of {IMAGE} serves as before"),

@@ -152,6 +152,29 @@ def test_a_long_job_has_its_role_as_long() -> None:
                     assert 60 * job["timeout-minutes"] <= seconds <= longest[role]
 
 
+def test_the_long_runs_are_for_who_asks_for_them() -> None:
+    """A workflow that is called has name and event of its caller."""
+    condition = load(ROOT / ".github/workflows/ci.yml")["jobs"]["slow"]["if"]
+    for event, workflow, runs in (
+        ("workflow_dispatch", "CI", True),
+        ("workflow_dispatch", "Deploy", False),
+        ("pull_request", "CI", False),
+        ("push", "Deploy", False),
+    ):
+        assert evaluate(condition, {"github": {"event_name": event, "workflow": workflow}}) is runs
+
+
+def test_no_pull_request_reaches_the_box() -> None:
+    """Nor does anything else but deploy.yml, which is all that the box's own hook lets through."""
+    for path in WORKFLOWS:
+        workflow = load(path)
+        for name, job in workflow["jobs"].items():
+            if "self-hosted" in job.get("runs-on", []):
+                assert (path.name, name) == ("deploy.yml", "deploy")
+                assert set(workflow["on"]) == {"push", "workflow_dispatch"}
+                assert workflow["on"]["push"] == {"branches": ["main"]}
+
+
 def test_a_deployment_is_never_cut_short_by_the_next() -> None:
     for name in ("deploy.yml", "retrain.yml"):
         concurrency = load(ROOT / ".github/workflows" / name)["concurrency"]

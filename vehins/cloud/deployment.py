@@ -184,7 +184,7 @@ _MEANING: dict[int, tuple[type[VehinsError], str, str]] = {
         "The box is not set up as it should be",
         "Mend that on the box (docs/cloud.md), and try again.",
     ),
-    6: (UnreachableError, "Docker or HAProxy on the box is out of reach; nothing was changed", "Try again."),
+    6: (UnreachableError, "What the box needs is out of reach; nothing was changed", "Try again."),
     7: (LockedError, "Another deployment is under way", "Wait for it: `vehins cloud status` shows what runs."),
     8: (
         UnreachableError,

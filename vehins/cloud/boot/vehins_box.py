@@ -51,12 +51,13 @@ def main(words: list[str]) -> int:
     if len(words) == 1 and words[0] in known:
         known[words[0]]()
         return 0
-    if words[:1] == ["deploy"] and len(words) == 3:
-        sync()
-        return deploy(*words[1:])
-    if words[:1] == ["rollback"]:
-        sync()
-        return deploy("rollback")
+    if words[:1] == ["rollback"] or (words[:1] == ["deploy"] and len(words) == 3):
+        try:
+            sync()
+        except Exception as error:  # of AWS, mostly; nothing that runs has been touched
+            sys.stderr.write(f"Files and settings cannot be brought up to date: {error}\n")
+            return 6
+        return deploy("rollback") if words[0] == "rollback" else deploy(*words[1:])
     if words[:1] == ["status"]:
         return subprocess.run([DEPLOY, "status"], check=False).returncode
     sys.stderr.write(__doc__ or "")
