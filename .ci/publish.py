@@ -1,8 +1,8 @@
 """Push an image that was built here to ECR, once, and print it by digest: publish.py IMAGE REPOSITORY TAG.
 
 REPOSITORY is a name or a whole address. Tags of the repository are immutable: where the tag is there already, as when a
-workflow is run again, that image is the one, and nothing is pushed. On GitHub the step gets the output ``digest``, and not
-the address: that may have a secret in it, and GitHub hands no such output to another job.
+workflow is run again, that image is the one, and nothing is pushed. On GitHub the step gets the output ``digest``, and
+not the address: that may have a secret in it, and GitHub hands no such output to another job.
 Region, login and endpoint are what boto3 finds.
 """
 
