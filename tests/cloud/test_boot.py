@@ -107,17 +107,28 @@ def test_keys_and_token_are_brought_up_to_date(stack: Stack, vehins: Vehins, mon
     assert made not in first.out + first.err
     assert vehins("cloud", "up", "--json", *stack.words_with_box).json["secrets"] == []
     assert stack.parameter("api-keys", WithDecryption=True) == made
-    monkeypatch.setenv("VEHINS_API_KEYS", "new-key-of-ours,old-key-of-ours")
+    monkeypatch.setenv("VEHINS_API_KEYS", "our-new-key-of-ours,our-old-key-of-ours")
     monkeypatch.setenv("VEHINS_CLOUD_RUNNER_TOKEN", "AGHRUNNERTOKEN")
     turned = vehins("cloud", "up", "--json", *stack.words_with_box)
     assert turned.json["secrets"] == [f"/{stack.name}/api-keys", f"/{stack.name}/runner-token"]
     assert "key-of-ours" not in turned.out + turned.err
     assert "AGHRUNNERTOKEN" not in turned.out + turned.err
-    assert stack.parameter("api-keys", WithDecryption=True) == "new-key-of-ours,old-key-of-ours"
+    assert stack.parameter("api-keys", WithDecryption=True) == "our-new-key-of-ours,our-old-key-of-ours"
     assert stack.parameter("runner-token", WithDecryption=True) == "AGHRUNNERTOKEN"
     assert vehins("cloud", "down", "--yes", "--json", *stack.words_with_box).json["removed"]
     left = stack.client("ssm").get_parameters_by_path(Path=f"/{stack.name}")["Parameters"]
     assert left == []
+
+
+@pytest.mark.parametrize("keys", ["short", "a key with blanks in it", "sixteen-signs-16\nVEHINS_SERVE_HOST=0.0.0.0"])
+def test_keys_that_no_service_would_start_with_are_not_written(
+    stack: Stack, vehins: Vehins, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    monkeypatch.setenv("VEHINS_API_KEYS", keys)
+    answer = vehins("cloud", "up", "--yes", "--json", *stack.words_with_box, code=3)
+    assert "API key" in answer.error["headline"]
+    assert keys not in answer.out + answer.err
+    assert "There is no stack" in vehins("cloud", "status", *stack.words, code=6).err
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def up(call: Call, yes: Yes = False) -> None:
     work = _Work(call, account, yes)
     if account.cloud.box:
         template.check_box(account.cloud)
+        secret_parameters.check(account.settings)
     if not account.cloud.box or found is None or found.is_empty:
         found = work.change(template.foundation(account.settings), found, before=list)
     if account.cloud.box:
