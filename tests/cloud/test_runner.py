@@ -6,6 +6,8 @@ GitHub cannot be had here. In the place of the runner's own scripts stand some t
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -110,6 +112,40 @@ def test_without_token_or_repository_there_is_none(home: Path) -> None:
     register({}, token=None)
     register({"repository": ""})
     assert calls(home) == []
+
+
+# --- Its fence --------------------------------------------------------------------------------------------------------
+
+# As Ubuntu orders it: cloud-init brings the network up and then asks it, all before the system is initialised.
+CLOUD_INIT = """[Unit]
+DefaultDependencies=no
+Wants=systemd-networkd-wait-online.service
+After=systemd-networkd-wait-online.service
+Before=network-online.target sysinit.target
+[Service]
+Type=oneshot
+ExecStart=/bin/true
+"""
+
+
+def test_the_fence_does_not_wait_for_who_waits_for_it(tmp_path: Path) -> None:
+    """Else systemd leaves out one of them at each boot, and that may be cloud-init or the network."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze (systemd)")
+    fence = (BOOT / "vehins-fence.service").read_text().replace("/usr/sbin/iptables", "/bin/true")
+    (tmp_path / "vehins-fence.service").write_text(fence)
+    (tmp_path / "cloud-init.service").write_text(CLOUD_INIT)
+    box = tmp_path / "box.target"
+    box.write_text("[Unit]\nWants=basic.target cloud-init.service systemd-networkd.service vehins-fence.service\n")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(box)],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cycle" not in done.stderr
 
 
 # --- Jobs -------------------------------------------------------------------------------------------------------------
