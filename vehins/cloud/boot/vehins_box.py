@@ -25,7 +25,8 @@ import subprocess
 import sys
 import tarfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,7 @@ RUNNER_URL = (
 
 def main(words: list[str]) -> int:
     """The command; returns its exit code."""
-    os.environ.setdefault(
-        "HOME", "/root"
-    )  # which cloud-init leaves out, and the docker command looks for its settings there
+    os.environ.setdefault("HOME", "/root")  # cloud-init sets none, and the docker command has its settings there
     known = {"start": start, "sync": sync, "report": report}
     if len(words) == 1 and words[0] in known:
         known[words[0]]()
@@ -92,37 +91,40 @@ def run(*words: str) -> None:
 # --- Files and settings -----------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait for who brings this machine up to date already."""
+    with (STATE / "sync.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def start() -> None:
     """Set the machine up, and let it serve what the stack served last."""
-    found = parameters()
-    write_settings(found)
-    run("systemctl", "daemon-reload")
-    run("systemctl", "restart", "docker", "haproxy")
-    run("systemctl", "enable", "--now", "vehins-report.timer")
-    deployed = json.loads(found["deployed"]) if found.get("deployed", "none") != "none" else None
-    if deployed:
-        deploy(deployed["image"], str(deployed["version"]))
-    register_runner(found)
+    with alone():
+        found = parameters()
+        write_settings(found)
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "docker", "haproxy")
+        run("systemctl", "enable", "--now", "vehins-report.timer")
+        deployed = json.loads(found["deployed"]) if found.get("deployed", "none") != "none" else None
+        if deployed:
+            deploy(deployed["image"], str(deployed["version"]))
+        register_runner(found)
 
 
 def sync() -> None:
-    """Bring files and settings up to date, one at a time."""
-    with (STATE / "sync.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        bring_up_to_date()
-
-
-def bring_up_to_date() -> None:
-    """Files, settings, and what reads them."""
+    """Bring files and settings up to date."""
     fetch = str(ROOT / "usr/local/sbin/vehins-fetch")
-    fetched = subprocess.run([fetch], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    found = parameters()
-    write_settings(found)
-    if fetched == "changed":
-        run("systemctl", "daemon-reload")
-        run("systemctl", "reload", "docker")
-        run("systemctl", "reload", "haproxy")
-    register_runner(found)
+    with alone():
+        fetched = subprocess.run([fetch], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        found = parameters()
+        write_settings(found)
+        if fetched == "changed":
+            run("systemctl", "daemon-reload")
+            run("systemctl", "reload", "docker")
+            run("systemctl", "reload", "haproxy")
+        register_runner(found)
 
 
 def write_settings(found: Mapping[str, str]) -> None:
