@@ -1,7 +1,8 @@
 """Push an image that was built here to ECR, once, and print it by digest: publish.py IMAGE REPOSITORY TAG.
 
 REPOSITORY is a name or a whole address. Tags of the repository are immutable: where the tag is there already, as when a
-workflow is run again, that image is the one, and nothing is pushed. On GitHub the step gets the output ``image``.
+workflow is run again, that image is the one, and nothing is pushed. On GitHub the step gets the output ``digest``, and
+not the address: that may have a secret in it, and GitHub hands no such output to another job.
 Region, login and endpoint are what boto3 finds.
 """
 
@@ -66,4 +67,4 @@ if __name__ == "__main__":
     print(pushed)
     if os.environ.get("GITHUB_OUTPUT"):
         with Path(os.environ["GITHUB_OUTPUT"]).open("a", encoding="utf-8") as file:
-            file.write(f"image={pushed}\n")
+            file.write(f"digest={pushed.rpartition('@')[2]}\n")

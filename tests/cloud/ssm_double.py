@@ -3,8 +3,8 @@ puts them into the line, and runs that line here, where `vehins-box` is a script
 
 No server at hand runs documents: ministack and moto say Success and run nothing. What this one does is in AWS's
 documentation of schemaVersion 2.2: values that do not match are refused when the document is sent, a command is
-Pending, then InProgress, and in the end Success or Failed by the exit code of its line; output is cut at 24,000 and
-8,000 characters.
+Pending, then InProgress, and in the end Success or Failed by the exit code of its line, which the agent adds to stderr;
+output is cut at 24,000 and 8,000 characters.
 """
 
 from __future__ import annotations
@@ -64,11 +64,12 @@ class Machine:
         line = re.sub(r"\{\{ (\w+) \}\}", lambda found: values[found[1]], line)
         line = line.replace("/usr/local/sbin", self.sandbox)
         done = subprocess.run(["sh", "-c", line], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+        said = f"failed to run commands: exit status {done.returncode}" if done.returncode else ""
         self._ended[command] = {
             "Status": "Failed" if done.returncode else "Success",
             "ResponseCode": done.returncode,
             "StandardOutputContent": done.stdout[:24_000],
-            "StandardErrorContent": done.stderr[:8_000],
+            "StandardErrorContent": (done.stderr + said)[:8_000],
         }
 
     def _invocation(self, command: str) -> tuple[int, dict[str, Any]]:

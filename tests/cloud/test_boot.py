@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server_process import free_port
 from stack_words import LOGIN, REGION, for_ministack, write_executable
 from vehins_runner import child_environment
 
@@ -106,23 +107,38 @@ def test_keys_and_token_are_brought_up_to_date(stack: Stack, vehins: Vehins, mon
     assert made not in first.out + first.err
     assert vehins("cloud", "up", "--json", *stack.words_with_box).json["secrets"] == []
     assert stack.parameter("api-keys", WithDecryption=True) == made
-    monkeypatch.setenv("VEHINS_API_KEYS", "new-key-of-ours,old-key-of-ours")
+    monkeypatch.setenv("VEHINS_API_KEYS", "our-new-key-of-ours,our-old-key-of-ours")
     monkeypatch.setenv("VEHINS_CLOUD_RUNNER_TOKEN", "AGHRUNNERTOKEN")
     turned = vehins("cloud", "up", "--json", *stack.words_with_box)
     assert turned.json["secrets"] == [f"/{stack.name}/api-keys", f"/{stack.name}/runner-token"]
     assert "key-of-ours" not in turned.out + turned.err
     assert "AGHRUNNERTOKEN" not in turned.out + turned.err
-    assert stack.parameter("api-keys", WithDecryption=True) == "new-key-of-ours,old-key-of-ours"
+    assert stack.parameter("api-keys", WithDecryption=True) == "our-new-key-of-ours,our-old-key-of-ours"
     assert stack.parameter("runner-token", WithDecryption=True) == "AGHRUNNERTOKEN"
     assert vehins("cloud", "down", "--yes", "--json", *stack.words_with_box).json["removed"]
     left = stack.client("ssm").get_parameters_by_path(Path=f"/{stack.name}")["Parameters"]
     assert left == []
 
 
+@pytest.mark.parametrize("keys", ["short", "a key with blanks in it", "sixteen-signs-16\nVEHINS_SERVE_HOST=0.0.0.0"])
+def test_keys_that_no_service_would_start_with_are_not_written(
+    stack: Stack, vehins: Vehins, monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    monkeypatch.setenv("VEHINS_API_KEYS", keys)
+    answer = vehins("cloud", "up", "--yes", "--json", *stack.words_with_box, code=3)
+    assert "API key" in answer.error["headline"]
+    assert keys not in answer.out + answer.err
+    assert "There is no stack" in vehins("cloud", "status", *stack.words, code=6).err
+
+
 @pytest.mark.parametrize(
     ("more", "headline"),
     [
         ((), "Nobody has said who may reach the service"),
+        (
+            ("--set", "cloud.allowed_cidr=203.0.113.0/33"),
+            "`cloud.allowed_cidr` is no range of addresses: `203.0.113.0/33`",
+        ),
         (
             ("--set", "cloud.allowed_cidr=10.0.0.0/8", "--set", "cloud.vpc=vpc-1"),
             "A network of your own needs a subnet",
@@ -170,6 +186,7 @@ def machine(whole: Stack, tmp_path: Path) -> Path:
 def on_it(root: Path, endpoint: str, *command: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     variables = child_environment(
         AWS_ENDPOINT_URL=endpoint,
+        AWS_MAX_ATTEMPTS="2",
         AWS_ACCESS_KEY_ID=LOGIN["aws_access_key_id"],
         AWS_SECRET_ACCESS_KEY=LOGIN["aws_secret_access_key"],
     )
@@ -279,6 +296,13 @@ def test_a_deployment_comes_after_settings_and_tells_what_runs(whole: Stack, equ
 def test_a_deployment_that_fails_says_so(whole: Stack, equipped: Path) -> None:
     (equipped / "code").write_text("8")
     vehins_box(equipped, whole, "deploy", "r/vehins:1", "3", code=8)
+
+
+def test_a_box_that_cannot_ask_aws_touches_nothing(equipped: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    done = on_it(equipped, nobody, str(equipped / "usr/local/sbin/vehins-box"), "deploy", "r/vehins:1", "3", code=6)
+    assert done.stderr.splitlines()[-1].startswith("Files and settings cannot be brought up to date: ")
+    assert not (equipped / "calls").exists()
 
 
 def test_going_back_and_asking(whole: Stack, equipped: Path) -> None:

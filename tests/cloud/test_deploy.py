@@ -9,6 +9,8 @@ document makes of it, the polling and the outcome; not proven is AWS's delivery 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from ssm_double import Machine, serve
 from stack_words import REGION, parsed, write_executable
 
 from vehins.cloud import box
+from vehins.cloud.box.deploy.errors import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +105,14 @@ def test_by_default_the_image_stays(here: Any, script: Script) -> None:
     assert here("deploy", "5", "--json", code=6).error["headline"] == "No image runs yet"
 
 
+def test_a_script_that_may_not_run_is_no_box_without_an_image(vehins: Vehins) -> None:
+    """As sudo without a right says nothing on stdout."""
+    command = ("--set", "cloud.deploy_command=sh -c 'echo sudo: a password is required >&2; exit 1'")
+    error = vehins("cloud", "deploy", "5", "--here", "--json", *command, code=6).error
+    assert error["headline"] == "The box gave no answer that makes sense"
+    assert error["detail"] == "sudo: a password is required."
+
+
 def test_going_back(here: Any, script: Script) -> None:
     assert here("rollback", "--json").json == SERVING
     assert script.calls == ["rollback"]
@@ -113,7 +124,7 @@ def test_going_back(here: Any, script: Script) -> None:
         (1, 5, f"The box did not take it; version 4 of {IMAGE} serves as before"),
         (2, 2, "The box does not take such an image or version"),
         (3, 3, "The box is not set up as it should be"),
-        (6, 6, "Docker or HAProxy on the box is out of reach; nothing was changed"),
+        (6, 6, "What the box needs is out of reach; nothing was changed"),
         (7, 7, "Another deployment is under way"),
         (8, 6, "The deployment failed, and the service is down"),
         (143, 5, f"The deployment was cut short; version 4 of {IMAGE} serves as before"),
@@ -244,6 +255,22 @@ def test_a_box_that_went_back_is_told_of(
     assert [sent["Action"] for sent in machine.sent] == ["deploy", "status"]
 
 
+def test_the_reason_is_what_the_script_says_and_not_the_log_below_it(
+    whole: Stack, machine: Machine, script: Script, vehins: Vehins
+) -> None:
+    log = '{"level": "error", "text": "No such bucket"}\n'
+    script.ends(
+        1, err=f"vehins-deploy: going back\nvehins-deploy: The container ended with exit code 6.\n{log}", status=""
+    )
+    error = vehins("cloud", "rollback", "--json", *remote(whole), code=5).error
+    assert error["detail"] == "The container ended with exit code 6."
+    script.ends(127, err="sh: 1: exec: /usr/local/sbin/vehins-box: not found\n", status="")
+    error = vehins("cloud", "rollback", "--json", *remote(whole), code=6).error
+    assert error["detail"] == "sh: 1: exec: /usr/local/sbin/vehins-box: not found."
+    script.ends(1, status="")
+    assert vehins("cloud", "rollback", "--json", *remote(whole), code=5).error["detail"] == "It says no more."
+
+
 def test_an_image_that_is_not_there_is_not_sent(whole: Stack, machine: Machine, pushed: str, vehins: Vehins) -> None:
     for image, code, headline in (
         ("2.0", 6, "There is no image 2.0"),
@@ -268,6 +295,17 @@ def test_patience_ends(whole: Stack, machine: Machine, vehins: Vehins) -> None:
     error = vehins("cloud", "rollback", "--json", *words, code=6).error
     assert error["headline"] == "The box has not answered within 1 seconds"
     assert "is InProgress" in error["detail"]
+
+
+def test_ctrl_c_ends_the_waiting_alone(whole: Stack, machine: Machine, place: Path) -> None:
+    machine.hangs = True
+    command = [sys.executable, "-m", "vehins", "cloud", "rollback", *remote(whole)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert until(lambda: bool(machine.sent), 60)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "What has begun in AWS goes on: `vehins cloud status` shows what came of it" in said
 
 
 def test_without_a_box_nothing_is_sent(foundation: Stack, vehins: Vehins) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 from server_process import HOST, answers, free_port, program, running
 from stack_words import LOGIN, REGION, parsed
 
-from vehins.cloud import template
+from vehins.cloud import changes, template
 from vehins.cloud.account import Account
 from vehins.cloud.stack import Stack, check_can_change
-from vehins.errors import ConflictError, CredentialsError
+from vehins.errors import ConflictError, CredentialsError, UnreachableError
 from vehins.settings import load
 
 if TYPE_CHECKING:
@@ -48,6 +50,30 @@ def test_nobody_is_logged_in(
     assert "AWS_PROFILE" in error["hint"]
 
 
+SIGN_ON = """[default]
+sso_session = ours
+sso_account_id = 123456789012
+sso_role_name = Administrator
+[sso-session ours]
+sso_region = eu-central-1
+sso_start_url = https://ours.awsapps.example/start
+"""
+
+
+def test_a_login_that_has_ended(
+    stack: TestStack, vehins: Vehins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As after a night; it is no matter of the network."""
+    (tmp_path / "config").write_text(SIGN_ON)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    error = vehins("cloud", "status", "--json", *stack.words, code=3).error
+    assert error["headline"] == "The login for CloudFormation has ended, or cannot be had"
+    assert "aws sso login" in error["hint"]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_nobody_answers(stack: TestStack, vehins: Vehins, command: tuple[str, ...]) -> None:
     words = [*stack.words, "--set", f"cloud.endpoint_url=http://{HOST}:{free_port()}", "--set", "remote.attempts=1"]
@@ -69,6 +95,7 @@ def test_there_is_no_stack(stack: TestStack, vehins: Vehins, command: tuple[str,
         ("stack", "Vehins"),
         ("stack", "a" * 40),
         ("repository", "vehins"),
+        ("repository", "insurer@12/vehins"),
         ("allowed_cidr", "everybody"),
         ("instance_type", "t3.gigantic"),
         ("oidc_provider", "github"),
@@ -170,6 +197,75 @@ def test_a_refusal_that_names_no_action_is_named_by_what_was_asked(stack: TestSt
     answer: Any = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
     with pytest.raises(CredentialsError, match="may not do s3:PutObject"), account.asked("S3", "an archive"):
         raise ClientError(answer, "PutObject")
+
+
+# --- What AWS says, and no server here does: real clients, which hold each answer to AWS's own description ------------
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("InvalidChangeSetStatus", "ChangeSet cannot be executed in its current execution status of [OBSOLETE]"),
+        ("ChangeSetNotFound", "ChangeSet [vehins-1] does not exist"),
+        ("ValidationError", "Stack:mine is in UPDATE_IN_PROGRESS state and can not be updated."),
+        ("ValidationError", "Stack [arn:aws:cloudformation:mine] does not exist"),
+    ],
+)
+def test_two_change_it_at_once(place: Path, code: str, said: str) -> None:
+    account = Account(load({"cloud.stack": "mine"}).settings)
+    answer: Any = {"Error": {"Code": code, "Message": said}}
+    with (
+        pytest.raises(ConflictError, match="Somebody else changes") as caught,
+        account.asked("CloudFormation", "a change"),
+    ):
+        raise ClientError(answer, "ExecuteChangeSet")
+    assert said.rstrip(".") in caught.value.detail
+
+
+def event(**more: str) -> dict[str, Any]:
+    return {"EventId": "1", "StackId": "arn", "Timestamp": datetime.now(UTC), "EventType": "VALIDATION_ERROR", **more}
+
+
+@pytest.mark.parametrize(
+    ("answer", "detail", "hint"),
+    [
+        (
+            {"OperationEvents": [event(), event(LogicalResourceId="Images", ValidationStatusReason="It exists.")]},
+            "Images: It exists.",
+            "Mend that",
+        ),
+        (
+            {
+                "OperationEvents": [
+                    event(ValidationPath="/Resources/OidcProvider", ValidationStatusReason="One exists"),
+                ]
+            },
+            "/Resources/OidcProvider: One exists.",
+            "--set cloud.oidc_provider=ARN",
+        ),
+        (None, "The following validation failed: [AWS::EarlyValidation::ResourceExistenceCheck].", "Mend that"),
+    ],
+)
+def test_what_cloudformation_finds_before_it_begins(
+    place: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any] | None, detail: str, hint: str
+) -> None:
+    """A name that is taken, for one; the reasons are with the events alone, which not everybody may read."""
+    account = Account(load({"cloud.stack": "mine", "cloud.region": REGION}).settings)
+    arn = f"arn:aws:cloudformation:{REGION}:123456789012:changeSet/vehins-1/2"
+    reason = "The following validation failed: [AWS::EarlyValidation::ResourceExistenceCheck]"
+    with Stubber(account.client("cloudformation")) as stub:
+        stub.add_response("create_change_set", {"Id": arn, "StackId": "arn:stack"})
+        stub.add_response("describe_change_set", {"Status": "FAILED", "StatusReason": reason})
+        if answer:
+            stub.add_response("describe_events", answer, {"ChangeSetName": arn, "Filters": {"FailedEvents": True}})
+        else:
+            stub.add_client_error("describe_events", "AccessDenied")
+        stub.add_response("delete_change_set", {})
+        with pytest.raises(UnreachableError, match="does not take the change") as caught:
+            changes.propose(account, {}, Stack("arn:stack", "CREATE_COMPLETE"))
+        stub.assert_no_pending_responses()
+    assert caught.value.detail == detail
+    assert hint in caught.value.hint
 
 
 # --- A stack that somebody else changes -------------------------------------------------------------------------------

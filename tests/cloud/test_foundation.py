@@ -150,6 +150,17 @@ def test_who_may_take_a_role(foundation: Stack, output: str, environment: str) -
     }
 
 
+def test_a_repository_whose_tokens_name_it_with_ids(stack: Stack, vehins: Vehins) -> None:
+    """As those made since July 2026: the ids are part of the subject, which a role compares word by word."""
+    vehins(
+        "cloud", "up", "--yes", *stack.words_without("repository"), "--set", "cloud.repository=insurer@12/vehins@345"
+    )
+    for output, environment in (("CiRoleArn", "production"), ("RetrainRoleArn", "retraining")):
+        (statement,) = stack.role(output)[1]["Statement"]
+        subject = statement["Condition"]["StringEquals"]["token.actions.githubusercontent.com:sub"]
+        assert subject == f"repo:insurer@12/vehins@345:environment:{environment}"
+
+
 def test_without_a_repository_there_are_no_roles(stack: Stack, vehins: Vehins) -> None:
     vehins("cloud", "up", "--yes", *stack.words_without("repository"))
     assert set(stack.outputs) == {"BucketName", "Registry", "ImageRepository", "LogGroupName"}

@@ -16,6 +16,8 @@ import pytest
 from server_process import HOST, answers, free_port, program, running
 from stack_words import LOGIN, REGION
 
+from vehins.cloud import overview
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -82,16 +84,21 @@ def words(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ["--set", f"cloud.stack={STACK}", "--set", f"cloud.region={REGION}"]
 
 
-def test_one_view(words: list[str], secrets_server: str, vehins: Vehins, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_view(
+    endpoint: str, words: list[str], secrets_server: str, vehins: Vehins, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Systems Manager is ministack's: moto cannot tell which machines are connected."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", secrets_server)
     told = {"image": IMAGE, "version": "production", "model_version": 7}
     client(secrets_server, "ssm").put_parameter(Name=f"/{STACK}/deployed", Value=json.dumps(told), Type="String")
     found = vehins("cloud", "status", "--json", *words).json
+    described = client(endpoint, "ec2").describe_instances(InstanceIds=[found["outputs"]["InstanceId"]])
+    instance = described["Reservations"][0]["Instances"][0]
     assert found["instance"] == {
         "id": found["outputs"]["InstanceId"],
         "type": "t3.medium",
         "state": "running",
+        "address": instance["PublicDnsName"],
         "connected": "never yet",
     }
     assert found["deployed"] == told
@@ -99,6 +106,10 @@ def test_one_view(words: list[str], secrets_server: str, vehins: Vehins, monkeyp
     shown = vehins("cloud", "status", *words).out
     for text in (found["instance"]["id"], IMAGE, "7", f"alarm {STACK}-health", "ALARM"):
         assert text in shown
+
+
+def test_a_machine_that_somebody_has_ended(endpoint: str) -> None:
+    assert overview._described(client(endpoint, "ec2"), "i-0123456789abcdef0") == {"State": {"Name": "gone"}}
 
 
 def test_success_of_a_command_that_ran_nothing_is_none(words: list[str], vehins: Vehins) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import fcntl
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from server_process import program
 from stack_words import parsed
 
 from vehins.cloud import template
+from vehins.cloud.box.deploy.errors import until
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "vehins/cloud/stack.yaml"
@@ -134,6 +138,34 @@ def test_user_data_is_a_script_that_shells_and_pythons_read(tmp_path: Path) -> N
     fetch = re.search(r"vehins-fetch <<'EOF'\n(.*?)\nEOF\n", user_data(), re.S)
     assert fetch
     compile(fetch[1], "vehins-fetch", "exec")
+
+
+def test_the_first_start_waits_for_who_updates_packages_already(tmp_path: Path) -> None:
+    """Ubuntu does that by itself then; without a wait, the machine would be left without anything."""
+    if not shutil.which("apt-get"):
+        pytest.skip("there is no apt-get here")
+    (line,) = [line for line in user_data().splitlines() if " update; do " in line]
+    state, config = tmp_path / "state", tmp_path / "apt.conf"
+    (state / "lists").mkdir(parents=True)
+    places = {
+        "Dir::State": state,
+        "Dir::Cache": tmp_path,
+        "Dir::Etc::SourceList": "/dev/null",
+        "Dir::Etc::SourceParts": "-",
+    }
+    config.write_text("".join(f'{name} "{place}";\n' for name, place in places.items()))
+    said = tmp_path / "said"
+    with (state / "lists/lock").open("w") as lock, said.open("w") as err:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        command = subprocess.Popen(["bash", "-euc", line], env={**os.environ, "APT_CONFIG": str(config)}, stderr=err)
+        try:
+            assert until(lambda: "lists/lock" in said.read_text(), 60)
+            assert command.poll() is None
+            fcntl.lockf(lock, fcntl.LOCK_UN)
+            assert command.wait(60) == 0
+        finally:
+            command.kill()
+            command.wait()
 
 
 def test_no_way_in_but_the_service() -> None:

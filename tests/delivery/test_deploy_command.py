@@ -14,6 +14,7 @@ import pytest
 
 from vehins.cloud import box
 from vehins.cloud.box.deploy import actions
+from vehins.cloud.box.deploy.docker import Docker
 from vehins.cloud.box.deploy.errors import FailureError
 from vehins.cloud.box.deploy.lock import holder, locked
 from vehins.cloud.box.deploy.settings import SETTINGS, Settings, variables
@@ -72,6 +73,13 @@ def test_what_can_be_no_image_or_version(image: str, version: str) -> None:
     assert caught.value.code == 2
 
 
+def test_a_digest_alone_is_one_of_the_repository(command: Path) -> None:
+    assert actions.whole(DIGEST, "r.io:5000/vehins") == f"r.io:5000/vehins@{DIGEST}"
+    told = call(command, DIGEST, "production", REPOSITORY="r.io:5000/vehins")
+    assert (told.returncode, "HAProxy does not answer" in told.stderr) == (6, True)  # the image has been taken
+    assert call(command, "sha256:12", "production", REPOSITORY="r.io:5000/vehins").returncode == 2
+
+
 @pytest.mark.parametrize(
     "image", ["r.io:5000/vehins", "r.io:5000/vehins:1", f"r.io:5000/vehins@{DIGEST}", f"r.io:5000/vehins:1@{DIGEST}"]
 )
@@ -91,6 +99,21 @@ def test_configuration_at_fault(command: Path) -> None:
     assert (told.returncode, "remove the line" in told.stderr) == (3, True)
     command.with_name("serve.env").unlink()
     assert call(command, "image:1", "1").returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Error response from daemon: port is taken\nError: failed to start containers: x", "port is taken"),
+        ("first\nlast", "docker start: last"),
+        ("", "docker start: 1"),
+    ],
+)
+def test_docker_tells_the_reason(tmp_path: Path, said: str, reason: str) -> None:
+    """Below it stands which container it was, which is no reason."""
+    tmp_path.joinpath("said").write_text(said)
+    with pytest.raises(FailureError, match=reason):
+        Docker(f"sh -c 'cat {tmp_path}/said >&2; exit 1'", 0)("start", "x")
 
 
 def test_haproxy_out_of_reach(command: Path) -> None:

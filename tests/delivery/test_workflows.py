@@ -126,6 +126,55 @@ def test_who_takes_a_role_is_in_an_environment() -> None:
                 assert job.get("environment") in {"production", "retraining"}, f"{path.name}, {name}"
 
 
+def test_what_a_job_hands_on_is_no_address() -> None:
+    """GitHub hands no output to another job that has a secret in it; the region and the repository may be secrets."""
+    handed = {
+        f"{path.name}: {name}"
+        for path in WORKFLOWS
+        for job in load(path)["jobs"].values()
+        for name in job.get("outputs", {})
+    }
+    assert handed == {"deploy.yml: digest", "retrain.yml: verdict", "retrain.yml: manifest"}
+
+
+def test_a_long_job_has_its_role_as_long() -> None:
+    """Without a word, a role ends after an hour, and a training of two would find no registry any more."""
+    template = (ROOT / "vehins/cloud/stack.yaml").read_text(encoding="utf-8")
+    longest = {
+        name: int(re.search(rf"^  {name}Role:.*?MaxSessionDuration: (\d+)", template, re.MULTILINE | re.DOTALL)[1])
+        for name in ("Ci", "Retrain")
+    }
+    for path, role in (("deploy.yml", "Ci"), ("retrain.yml", "Retrain")):
+        for job in load(ROOT / ".github/workflows" / path)["jobs"].values():
+            for step in job.get("steps", []):
+                if "role-to-assume" in step.get("with", {}):
+                    seconds = int(step["with"].get("role-duration-seconds", 3600))
+                    assert 60 * job["timeout-minutes"] <= seconds <= longest[role]
+
+
+def test_the_long_runs_are_for_who_asks_for_them() -> None:
+    """A workflow that is called has name and event of its caller."""
+    condition = load(ROOT / ".github/workflows/ci.yml")["jobs"]["slow"]["if"]
+    for event, workflow, runs in (
+        ("workflow_dispatch", "CI", True),
+        ("workflow_dispatch", "Deploy", False),
+        ("pull_request", "CI", False),
+        ("push", "Deploy", False),
+    ):
+        assert evaluate(condition, {"github": {"event_name": event, "workflow": workflow}}) is runs
+
+
+def test_no_pull_request_reaches_the_box() -> None:
+    """Nor does anything else but deploy.yml, which is all that the box's own hook lets through."""
+    for path in WORKFLOWS:
+        workflow = load(path)
+        for name, job in workflow["jobs"].items():
+            if "self-hosted" in job.get("runs-on", []):
+                assert (path.name, name) == ("deploy.yml", "deploy")
+                assert set(workflow["on"]) == {"push", "workflow_dispatch"}
+                assert workflow["on"]["push"] == {"branches": ["main"]}
+
+
 def test_a_deployment_is_never_cut_short_by_the_next() -> None:
     for name in ("deploy.yml", "retrain.yml"):
         concurrency = load(ROOT / ".github/workflows" / name)["concurrency"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,6 +74,7 @@ def up(call: Call, yes: Yes = False) -> None:
     work = _Work(call, account, yes)
     if account.cloud.box:
         template.check_box(account.cloud)
+        secret_parameters.check(account.settings)
     if not account.cloud.box or found is None or found.is_empty:
         found = work.change(template.foundation(account.settings), found, before=list)
     if account.cloud.box:
@@ -112,7 +114,8 @@ class _Work:
             changes.withdraw(self._account, proposal)
             raise
         self._write(before)
-        done = changes.carry_out(self._account, proposal, lambda event: _tell(self._call, event))
+        with _goes_on(self._call):
+            done = changes.carry_out(self._account, proposal, lambda event: _tell(self._call, event))
         self.changed += proposal.changes
         return done
 
@@ -146,6 +149,16 @@ def _warn(call: Call, proposal: Proposal) -> None:
 def _tell(call: Call, event: Event) -> None:
     line = f"{event.at}  {event.resource:<20} {event.status:<28} {event.reason}"
     call.terminal.say(plain(line.rstrip()))
+
+
+@contextmanager
+def _goes_on(call: Call) -> Iterator[None]:
+    """At Ctrl-C, say that AWS does not stop with us."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        call.terminal.say("What has begun in AWS goes on: `vehins cloud status` shows what came of it")
+        raise
 
 
 def _confirm(call: Call, account: Account, yes: bool, how: str) -> None:
@@ -189,7 +202,8 @@ def down(
         _check_name(call, account, confirm, count)
     else:
         _confirm(call, account, yes, "vehins cloud down --yes")
-    removal.remove(account, found, lambda event: _tell(call, event))
+    with _goes_on(call):
+        removal.remove(account, found, lambda event: _tell(call, event))
     deleted = removal.delete_bucket(account, bucket) if bucket and delete_models else 0
     end = f"is deleted with {deleted:,} objects" if delete_models else f"stays, with {count:,} versions of models"
     call.terminal.say(f"{account.stack} is gone; the bucket {plain(bucket)} {end}" if bucket else "It is gone")
@@ -243,6 +257,7 @@ def status(call: Call) -> None:
     rows = [("stack", f"{found['stack']}: {found['status']}")]
     if box:
         rows.append(("box", f"{box['id']} ({box['type']}): {box['state']}; Systems Manager: {box['connected']}"))
+        rows.append(("address", box["address"]))
         rows.append(("image", runs.get("image", "none yet")))
         rows.append(("model version", str(runs.get("model_version", runs.get("version", "none yet")))))
     rows += [(f"alarm {name}", state) for name, state in found["alarms"].items()]
@@ -264,7 +279,7 @@ def deploy(call: Call, version: Version, image: Image = None, here: Here = False
         return
     found = deployment.box_of(account)
     reference = deployment.image_reference(account, found, image)
-    with call.terminal.live() as show:
+    with _goes_on(call), call.terminal.live() as show:
         show(f"The box starts version {version} of {reference}")
         answer = deployment.over_ssm(account, found, "deploy", reference, version)
     _conclude(call, answer, lambda: deployment.over_ssm(account, found, "status"))
@@ -280,7 +295,7 @@ def rollback(call: Call, here: Here = False) -> None:
         _run_here(call, account, "rollback")
         return
     found = deployment.box_of(account)
-    with call.terminal.live() as show:
+    with _goes_on(call), call.terminal.live() as show:
         show("The box goes back to what ran before")
         answer = deployment.over_ssm(account, found, "rollback")
     _conclude(call, answer, lambda: deployment.over_ssm(account, found, "status"))

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vehins.errors import ConfigurationError, CredentialsError
+from vehins.errors import ConfigurationError, ConflictError, CredentialsError
 from vehins.remote import aws
 
 if TYPE_CHECKING:
     from vehins.settings import Settings
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess"}
+_OVERTAKEN = {"InvalidChangeSetStatus", "ChangeSetNotFound"}  # a change that was carried out has removed all others
+_CHANGES = re.compile(r"_IN_PROGRESS state|Stack .*does not exist")
 _ACTION = re.compile(r"perform: (?P<action>[a-z0-9-]+:[A-Za-z]+)")
 
 
@@ -60,6 +62,7 @@ class Account:
         Raises:
             CredentialsError: nobody is logged in, or the login lacks a right; the right is named.
             ConfigurationError: what was asked for makes no sense to the service.
+            ConflictError: somebody else changes the same stack.
             UnreachableError: anything else.
         """
         from botocore.exceptions import ClientError
@@ -68,9 +71,12 @@ class Account:
             try:
                 yield
             except ClientError as error:
-                if aws.error_code(error) in _DENIED:
+                code = aws.error_code(error)
+                if code in _DENIED:
                     raise _denied(error, service, what) from None
-                if aws.error_code(error) == "ValidationError":
+                if code in _OVERTAKEN or (code == "ValidationError" and _CHANGES.search(str(error))):
+                    raise _overtaken(error, what) from None
+                if code == "ValidationError":
                     raise _refused(error, service, what) from None
                 raise
 
@@ -84,6 +90,16 @@ def _denied(error: Any, service: str, what: str) -> CredentialsError:
         f"The login may not do {action}",
         detail=f"Asked for {what}: {said.rstrip('.')}." if said else f"Asked for {what}.",
         hint=f"Let its policy allow {action}; docs/cloud.md has the policy for each command.",
+    )
+
+
+def _overtaken(error: Any, what: str) -> ConflictError:
+    """The error for a stack that somebody else has begun to change since we have looked."""
+    said = str(error.response.get("Error", {}).get("Message", "")).rstrip(".")
+    return ConflictError(
+        "Somebody else changes the stack at this moment",
+        detail=f"Asked for {what}: {said}.",
+        hint="When that has ended (`vehins cloud status`), `vehins cloud up` shows what is left to do.",
     )
 
 

@@ -70,13 +70,33 @@ def propose(account: Account, parameters: dict[str, str], stack: Stack | None) -
         changes = _changes(client, made["Id"]) if found["Status"] == "CREATE_COMPLETE" else ()
     proposal = Proposal(made["Id"], made["StackId"], is_new, changes)
     if found["Status"] != "CREATE_COMPLETE":
-        withdraw(account, proposal)
         reason = str(found.get("StatusReason", ""))
-        if not any(words in reason for words in _NOTHING):
-            raise UnreachableError(
-                "CloudFormation does not take the change", detail=reason, hint="Mend that, and try again."
-            )
+        is_nothing = any(words in reason for words in _NOTHING)
+        failures = [] if is_nothing else _failures(account, proposal)
+        withdraw(account, proposal)
+        if not is_nothing:
+            raise _refused(reason, failures)
     return proposal
+
+
+def _failures(account: Account, proposal: Proposal) -> list[dict[str, Any]]:
+    """What CloudFormation has found wrong before it began, say a name that is taken; best effort, as it is an extra."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    pages = account.client("cloudformation").get_paginator("describe_events")
+    try:
+        found = pages.paginate(ChangeSetName=proposal.arn, Filters={"FailedEvents": True}).build_full_result()
+    except (BotoCoreError, ClientError):
+        return []
+    return [one for one in found["OperationEvents"] if one.get("ValidationStatusReason")]
+
+
+def _refused(reason: str, failures: list[dict[str, Any]]) -> UnreachableError:
+    places = [one.get("LogicalResourceId") or one.get("ValidationPath") or "The template" for one in failures]
+    said = [f"{place}: {one['ValidationStatusReason']}" for place, one in zip(places, failures, strict=True)]
+    detail = " ".join(f"{one.rstrip('.')}." for one in said or [reason])
+    hint = stacks.HAS_PROVIDER if any("OidcProvider" in place for place in places) else "Mend that, and try again."
+    return UnreachableError("CloudFormation does not take the change", detail=detail, hint=hint)
 
 
 def _when_ready(account: Account, arn: str) -> dict[str, Any]:
@@ -121,6 +141,8 @@ def withdraw(account: Account, proposal: Proposal) -> None:
         client.delete_change_set(ChangeSetName=proposal.arn)
         if proposal.is_new:
             client.delete_stack(StackName=proposal.stack_id)
+            patience = {"Delay": 1, "MaxAttempts": 60}  # a moment: until then, it would be in the way of an `up`
+            client.get_waiter("stack_delete_complete").wait(StackName=proposal.stack_id, WaiterConfig=patience)
 
 
 def carry_out(account: Account, proposal: Proposal, on_event: Callable[[Event], None]) -> Stack:

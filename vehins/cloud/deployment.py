@@ -33,6 +33,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # seconds between two looks
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}|production")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_OWN = "vehins-deploy: "
+_ADDED = re.compile(r"failed to run commands: exit status \d+")
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,18 @@ def outcome(answer: Answer, ask: Callable[[], Answer]) -> dict[str, Any]:
     status = _status(answer.out)
     if answer.code == 0 and status:
         return status
-    lines = answer.err.strip().splitlines()
-    detail = (lines[-1].removeprefix("vehins-deploy: ") if lines else "It says no more").rstrip(".") + "."
+    detail = _reason(answer.err).rstrip(".") + "."
     kind, headline, hint = _MEANING.get(answer.code, _CUT_SHORT if answer.code > 128 else _NONSENSE)
     if kind is DeploymentRefusedError:
         headline += "; " + _serving(ask)
     raise kind(headline, detail=detail, hint=hint)
+
+
+def _reason(told: str) -> str:
+    """What the script says last; below it may stand the log of a container, and what Systems Manager's agent adds."""
+    lines = [line for line in told.splitlines() if line.strip() and not _ADDED.fullmatch(line)]
+    own = [line for line in lines if line.startswith(_OWN)] or lines
+    return own[-1].removeprefix(_OWN) if own else "It says no more"
 
 
 def _status(text: str) -> dict[str, Any]:
@@ -176,7 +184,7 @@ _MEANING: dict[int, tuple[type[VehinsError], str, str]] = {
         "The box is not set up as it should be",
         "Mend that on the box (docs/cloud.md), and try again.",
     ),
-    6: (UnreachableError, "Docker or HAProxy on the box is out of reach; nothing was changed", "Try again."),
+    6: (UnreachableError, "What the box needs is out of reach; nothing was changed", "Try again."),
     7: (LockedError, "Another deployment is under way", "Wait for it: `vehins cloud status` shows what runs."),
     8: (
         UnreachableError,
@@ -257,8 +265,14 @@ def running_here(cloud: CloudSettings) -> str:
 
     Raises:
         NotFoundError: none does.
+        UnreachableError: the script does not say what runs.
     """
-    current = _status(here(cloud, lambda _: None, "status").out).get("current") or {}
+    answer = here(cloud, lambda _: None, "status")
+    found = _status(answer.out)
+    if not found:
+        kind, headline, hint = _NONSENSE
+        raise kind(headline, detail=_reason(answer.err).rstrip(".") + ".", hint=hint)
+    current = found.get("current") or {}
     if not current.get("image"):
         raise _none_runs()
     return str(current["image"])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _BOOT = {
     "vehins_box.py": ("/usr/local/sbin/vehins-box", 0o755),
+    "job-started.sh": ("/usr/local/lib/vehins/job-started.sh", 0o755),
     "vehins-report.service": ("/etc/systemd/system/vehins-report.service", 0o644),
     "vehins-report.timer": ("/etc/systemd/system/vehins-report.timer", 0o644),
     "vehins-fence.service": ("/etc/systemd/system/vehins-fence.service", 0o644),

@@ -29,18 +29,31 @@ def _instance(account: Account, stack: Stack) -> dict[str, str] | None:
     if not found:
         return None
     with account.asked("EC2", f"the box {found}"):
-        reservations = account.client("ec2").describe_instances(InstanceIds=[found])["Reservations"]
-    instance = reservations[0]["Instances"][0]
+        instance = _described(account.client("ec2"), found)
     with account.asked("SSM", f"the box {found}"):
         known = account.client("ssm").describe_instance_information(
             Filters=[{"Key": "InstanceIds", "Values": [found]}]
         )["InstanceInformationList"]
     return {
         "id": found,
-        "type": instance["InstanceType"],
+        "type": instance.get("InstanceType", "unknown"),
         "state": instance["State"]["Name"],
+        "address": instance.get("PublicDnsName") or instance.get("PublicIpAddress") or "none that is public",
         "connected": known[0]["PingStatus"] if known else "never yet",
     }
+
+
+def _described(ec2: Any, found: str) -> dict[str, Any]:
+    """The machine; one that somebody has ended is forgotten after a while."""
+    from botocore.exceptions import ClientError
+
+    try:
+        described: dict[str, Any] = ec2.describe_instances(InstanceIds=[found])["Reservations"][0]["Instances"][0]
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "InvalidInstanceID.NotFound":
+            raise
+        return {"State": {"Name": "gone"}}
+    return described
 
 
 def _alarms(account: Account) -> dict[str, str]:

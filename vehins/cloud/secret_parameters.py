@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vehins.cloud.account import Account
+    from vehins.settings import Settings
 
 API_KEYS, RUNNER_TOKEN = "api-keys", "runner-token"
 
@@ -14,6 +15,14 @@ API_KEYS, RUNNER_TOKEN = "api-keys", "runner-token"
 def name_of(account: Account, which: str) -> str:
     """Name of a parameter."""
     return f"/{account.stack}/{which}"
+
+
+def check(settings: Settings) -> None:
+    """Raise `SettingsError` for API keys that the service on the box would refuse to start with."""
+    from vehins.serving.keys import keys_for
+
+    if settings.api_keys:
+        keys_for(settings)
 
 
 def put_all(account: Account) -> list[str]:

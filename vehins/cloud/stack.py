@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0  # seconds between two looks
 _DEAD = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"}
+HAS_PROVIDER = (
+    "The account has one: `--set cloud.oidc_provider=ARN`; `aws iam list-open-id-connect-providers` names it."
+)
 _STUCK = {"UPDATE_ROLLBACK_FAILED", "UPDATE_FAILED"}
 
 
@@ -195,9 +198,7 @@ def _failed(account: Account, stack: Stack, failures: list[Event]) -> Unreachabl
     if stack.status in _DEAD:
         hint = f"Mend that, `vehins cloud down{_named(account)}`, then `vehins cloud up{_named(account)}`."
     if first and "already exists" in first.reason and first.kind == "AWS::IAM::OIDCProvider":
-        hint = (
-            "The account has one: `--set cloud.oidc_provider=ARN`; `aws iam list-open-id-connect-providers` names it."
-        )
+        hint = HAS_PROVIDER
     return UnreachableError(f"The change of {account.stack} failed; the stack is {taken}", detail=cause, hint=hint)
 
 

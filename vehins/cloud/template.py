@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,14 @@ def check_box(cloud: CloudSettings) -> None:
             detail="`cloud.allowed_cidr` is not set, and the whole world would be the wrong default.",
             hint="`--set cloud.allowed_cidr=203.0.113.0/24`; without a machine: `--set cloud.box=false`.",
         )
+    try:
+        ipaddress.IPv4Network(cloud.allowed_cidr, strict=False)
+    except ValueError as error:
+        raise SettingsError(
+            f"`cloud.allowed_cidr` is no range of addresses: `{cloud.allowed_cidr}`",
+            detail=f"{error}.",
+            hint="Four numbers up to 255, and how many bits of them count: `--set cloud.allowed_cidr=203.0.113.0/24`.",
+        ) from None
     if cloud.vpc and not cloud.subnet:
         raise SettingsError(
             "A network of your own needs a subnet",

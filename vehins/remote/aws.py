@@ -87,11 +87,20 @@ def translated(store: str, what: str, section: str = "s3") -> Iterator[None]:
     ``section`` is that of the settings that lead there.
 
     Raises:
-        CredentialsError: nobody is logged in, or the login has no right to it.
+        CredentialsError: nobody is logged in (any more), or the login has no right to it.
         NotFoundError: it is not there.
         UnreachableError: anything else: no connection, no answer in time, an error of the service.
     """
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        CredentialRetrievalError,
+        LoginError,
+        NoCredentialsError,
+        PartialCredentialsError,
+        SSOError,
+        TokenRetrievalError,
+    )
     from botocore.parsers import ResponseParserError
     from urllib3.exceptions import HTTPError
 
@@ -99,6 +108,10 @@ def translated(store: str, what: str, section: str = "s3") -> Iterator[None]:
         yield
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise CredentialsError(f"Nobody is logged in to {store}", detail=f"{error}.", hint=_CREDENTIALS_HINT) from None
+    except (CredentialRetrievalError, LoginError, SSOError, TokenRetrievalError) as error:
+        detail = f"{error}".rstrip(".") + "."
+        hint = "Log in again: `aws sso login`, `aws login`, or whatever else AWS_PROFILE takes its login from."
+        raise CredentialsError(f"The login for {store} has ended, or cannot be had", detail=detail, hint=hint) from None
     except ClientError as error:
         raise _answered(error, store, what) from None
     except ResponseParserError as error:

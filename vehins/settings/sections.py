@@ -260,8 +260,9 @@ class CloudSettings(Section):
     )
     repository: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$",
-        description="Repository on GitHub, `owner/name`, whose workflows may push images, deploy and train.",
+        pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$|^[A-Za-z0-9_.-]+@\d+/[A-Za-z0-9_.-]+@\d+$",
+        description="Repository on GitHub whose workflows may push images, deploy and train: `owner/name`, "
+        "or `owner@id/name@id` as the tokens of one made since July 2026 name it.",
     )
     environment: str = Field(
         "production", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="Environment on GitHub whose jobs may deploy."

@@ -14,16 +14,19 @@ python3-boto3; VEHINS_BOX_ROOT names another root, for tests.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ ROOT = Path(os.environ.get("VEHINS_BOX_ROOT", "/"))
 DEPLOY = str(ROOT / "usr/local/bin/vehins-deploy")
 STATE = ROOT / "var/lib/vehins"
 RUNNER_USER, RUNNER_HOME = "vehins-runner", ROOT / "opt/vehins-runner"
+JOB_HOOK = ROOT / "usr/local/lib/vehins/job-started.sh"
 RUNNER_VERSION = "2.335.1"  # it brings itself up to date
 RUNNER_SHA256 = "4ef2f25285f0ae4477f1fe1e346db76d2f3ebf03824e2ddd1973a2819bf6c8cf"
 RUNNER_URL = (
@@ -41,16 +45,18 @@ RUNNER_URL = (
 
 def main(words: list[str]) -> int:
     """The command; returns its exit code."""
+    os.environ.setdefault("HOME", "/root")  # cloud-init sets none, and the docker command has its settings there
     known = {"start": start, "sync": sync, "report": report}
     if len(words) == 1 and words[0] in known:
         known[words[0]]()
         return 0
-    if words[:1] == ["deploy"] and len(words) == 3:
-        sync()
-        return deploy(*words[1:])
-    if words[:1] == ["rollback"]:
-        sync()
-        return deploy("rollback")
+    if words[:1] == ["rollback"] or (words[:1] == ["deploy"] and len(words) == 3):
+        try:
+            sync()
+        except Exception as error:  # of AWS, mostly; nothing that runs has been touched
+            sys.stderr.write(f"Files and settings cannot be brought up to date: {error}\n")
+            return 6
+        return deploy("rollback") if words[0] == "rollback" else deploy(*words[1:])
     if words[:1] == ["status"]:
         return subprocess.run([DEPLOY, "status"], check=False).returncode
     sys.stderr.write(__doc__ or "")
@@ -85,30 +91,40 @@ def run(*words: str) -> None:
 # --- Files and settings -----------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait for who brings this machine up to date already."""
+    with (STATE / "sync.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def start() -> None:
     """Set the machine up, and let it serve what the stack served last."""
-    found = parameters()
-    write_settings(found)
-    run("systemctl", "daemon-reload")
-    run("systemctl", "restart", "docker", "haproxy")
-    run("systemctl", "enable", "--now", "vehins-report.timer")
-    deployed = json.loads(found["deployed"]) if found.get("deployed", "none") != "none" else None
-    if deployed:
-        deploy(deployed["image"], str(deployed["version"]))
-    register_runner(found)
+    with alone():
+        found = parameters()
+        write_settings(found)
+        run("systemctl", "daemon-reload")
+        run("systemctl", "restart", "docker", "haproxy")
+        run("systemctl", "enable", "--now", "vehins-report.timer")
+        deployed = json.loads(found["deployed"]) if found.get("deployed", "none") != "none" else None
+        if deployed:
+            deploy(deployed["image"], str(deployed["version"]))
+        register_runner(found)
 
 
 def sync() -> None:
     """Bring files and settings up to date."""
     fetch = str(ROOT / "usr/local/sbin/vehins-fetch")
-    fetched = subprocess.run([fetch], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-    found = parameters()
-    write_settings(found)
-    if fetched == "changed":
-        run("systemctl", "daemon-reload")
-        run("systemctl", "reload", "docker")
-        run("systemctl", "reload", "haproxy")
-    register_runner(found)
+    with alone():
+        fetched = subprocess.run([fetch], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        found = parameters()
+        write_settings(found)
+        if fetched == "changed":
+            run("systemctl", "daemon-reload")
+            run("systemctl", "reload", "docker")
+            run("systemctl", "reload", "haproxy")
+        register_runner(found)
 
 
 def write_settings(found: Mapping[str, str]) -> None:
@@ -190,17 +206,20 @@ def tell_what_runs(current: Mapping[str, Any]) -> None:
 
 
 def register_runner(found: Mapping[str, str]) -> None:
-    """Install and register the runner, once; the machine serves also without a token, or with one that has ended.
+    """Install, register and start the runner, once; with no token, or one that has ended, the machine serves too.
 
     The runner's user is in no group of Docker's, may do one thing as root (sudoers), and cannot ask for the role of the
     machine (vehins-fence).
     """
     told, token = stack(), found.get("runner-token")
-    if not told["repository"] or not token or (RUNNER_HOME / ".runner").exists():
+    is_registered, is_service = ((RUNNER_HOME / name).exists() for name in (".runner", ".service"))
+    if not told["repository"] or (is_registered and is_service) or not (is_registered or token):
         return
     try:
-        install_runner()
-        configure_runner(told, token)
+        if not is_registered:
+            install_runner()
+            configure_runner(told, str(token))
+        start_runner()
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         sys.stderr.write(f"The runner was not registered: {error}\nPut a new token, and deploy again.\n")
 
@@ -234,12 +253,18 @@ def check_download(path: Path, wanted: str) -> None:
 def configure_runner(told: Mapping[str, Any], token: str) -> None:
     """Register it, behind the fence; the token goes by the environment, which other users cannot see."""
     run("systemctl", "enable", "--now", "vehins-fence")
-    words = ["--unattended", "--replace", "--url", f"https://github.com/{told['repository']}"]
+    repository = re.sub(r"@\d+", "", told["repository"])  # ids are for the tokens of its jobs
+    words = ["--unattended", "--replace", "--url", f"https://github.com/{repository}"]
     words += ["--name", told["stack"], "--labels", f"vehins,{told['environment']}"]
     command = ["runuser", "-u", RUNNER_USER, "--", str(RUNNER_HOME / "config.sh"), *words]
-    variables = {**os.environ, "ACTIONS_RUNNER_INPUT_TOKEN": token}
+    variables = {**os.environ, "HOME": str(RUNNER_HOME), "ACTIONS_RUNNER_INPUT_TOKEN": token}
     subprocess.run(command, check=True, cwd=RUNNER_HOME, env=variables, stdout=sys.stderr)
-    for step in (["install", RUNNER_USER], ["start"]):
+
+
+def start_runner() -> None:
+    """Let systemd run it, with the hook that looks at each job first; a service of an earlier registration goes."""
+    write(RUNNER_HOME / ".env", lines({"ACTIONS_RUNNER_HOOK_JOB_STARTED": str(JOB_HOOK)}), 0o644)
+    for step in (["uninstall"], ["install", RUNNER_USER], ["start"]):
         subprocess.run(["./svc.sh", *step], check=True, cwd=RUNNER_HOME, stdout=sys.stderr)
 
 

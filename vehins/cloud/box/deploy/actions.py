@@ -15,6 +15,11 @@ _IMAGE = re.compile(r"[a-z0-9](?:[\w.:/-]*\w)?(?:@sha256:[0-9a-f]{64})?")
 _VERSION = re.compile(r"production|[1-9][0-9]{0,8}")
 
 
+def whole(image: str, repository: str) -> str:
+    """The whole name of an image, of which a digest alone may have been given."""
+    return f"{repository}@{image}" if repository and image.startswith("sha256:") else image
+
+
 def check(image: str, version: str, repository: str) -> None:
     """Refuse what cannot be the name of an image or a version."""
     if not _IMAGE.fullmatch(image):

@@ -1,7 +1,8 @@
 """vehins-deploy: let this machine serve another image or model version, without a failed request.
 
 usage: vehins-deploy IMAGE VERSION    serve this image with this version of the model: a number, or `production`
-                                      to follow that alias; an image is best named by digest or an immutable tag
+                                      to follow that alias; an image is best named by digest or an immutable tag,
+                                      and a digest alone (sha256:...) is one of VEHINS_BOX_REPOSITORY
        vehins-deploy rollback         go back to the image and version that ran before
        vehins-deploy status           tell what runs; changes nothing and does not wait
 
@@ -72,6 +73,7 @@ def _run(words: list[str]) -> int:
     if words != ["rollback"]:
         if len(words) != 2:
             raise FailureError("usage: vehins-deploy IMAGE VERSION | rollback | status (--help tells more)", 2)
+        words[0] = actions.whole(words[0], settings["REPOSITORY"])
         actions.check(words[0], words[1], settings["REPOSITORY"])
     lock.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with locked(lock, settings.number("LOCK_SECONDS"), words):

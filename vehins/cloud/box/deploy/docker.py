@@ -17,14 +17,14 @@ class Docker:
         self._command, self._patience = shlex.split(command), patience
 
     def __call__(self, *words: str, seconds: float = 120) -> str:
-        """What it prints on stdout; raises FailureError with the last line of stderr."""
+        """What it prints on stdout; raises FailureError with the reason on stderr."""
         deadline = time.monotonic() + self._patience
         while True:
             code, printed, told = self._run(words, seconds)
             if code == 0:
                 return printed + told if words[0] == "logs" else printed
             if not re.search("Cannot connect to the Docker daemon|error during connect", told):
-                raise FailureError(f"docker {words[0]}: {told.strip().splitlines()[-1] if told.strip() else code}")
+                raise FailureError(f"docker {words[0]}: {_reason(told) or code}")
             if time.monotonic() >= deadline:
                 raise FailureError("Docker does not answer: `systemctl status docker`.", 6)
             time.sleep(0.3)
@@ -72,3 +72,9 @@ class Docker:
         if stop_seconds is not None:
             self.tolerant("stop", "--time", f"{stop_seconds:.0f}", container)
         self.tolerant("rm", "--force", "--volumes", container)
+
+
+def _reason(told: str) -> str:
+    """What the daemon says, or else the last line; below it, docker tells where to find help, or which one it was."""
+    lines = told.strip().splitlines()
+    return next((line for line in lines if line.startswith("Error response from daemon")), lines[-1] if lines else "")
