@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import server_process
 from vehins_runner import WORKSPACE, Vehins, call_main, in_folder
 
 from vehins import masking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
 
 pytest_plugins = [
     "ceph_server",
+    "chromium",
     "mongodb_server",
     "postgres_server",
     "s3_server",
     "secrets_manager",
     "sqlserver_server",
 ]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """Show with a failure what the servers have printed that run at that moment."""
+    report = yield
+    if report.failed:
+        report.sections += [("A server of the tests", text) for text in server_process.all_shown()]
+    return report
 
 
 @pytest.fixture(autouse=True)

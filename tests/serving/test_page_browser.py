@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import base64
 import csv
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from service_process import serving
 from serving_models import GOOD
 from test_form_page import spoilt
 
-import vehins
 from vehins import scoring
 from vehins.data import demo
 from vehins.serving.page import words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from chromium import Visit
 
     from vehins.serving.predictor import Predictor
     from vehins.settings import Settings
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-PROGRAM = """
-import sys
-from vehins.serving.server import run
-from vehins.settings import Settings
-run(Settings.model_validate_json(sys.argv[1]), lambda url: print(url, flush=True))
-"""
 # The browser itself says so of every answer that is a refusal.
 REFUSED = "Failed to load resource: the server responded with a status of 422 (Unprocessable Entity)"
 # The luminance of WCAG 2.2, and from it the contrast of two colours; what is transparent shows what lies below it.
@@ -83,50 +74,18 @@ DROP = """
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium; the tests are skipped where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    found = os.environ.get("VEHINS_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("There is no Chromium here (`apt-get install chromium`, or name one in VEHINS_TEST_CHROMIUM)")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def url(browser: Any, served: Settings) -> Iterator[str]:
     """The address of a process that serves."""
-    serve = served.serve.model_copy(update={"port": 0, "max_body_bytes": 200_000})
-    there = served.model_copy(update={"serve": serve})
-    paths = os.pathsep.join(filter(None, (str(Path(vehins.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-c", PROGRAM, there.model_dump_json(by_alias=True)]
-    with subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
-            process.wait(30)
+    with serving(served, "--set", "serve.max_body_bytes=200000") as service:
+        yield service.url
 
 
-class Visit:
-    """A page on a screen, with all that the browser fetched for it and complained of."""
+class Person:
+    """Somebody who looks at the page."""
 
-    def __init__(self, browser: Any, url: str, width: int, theme: str, scripts: bool) -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=theme, java_script_enabled=scripts
-        )
-        self.page = self.context.new_page()
+    def __init__(self, visit: Visit, url: str) -> None:
+        self.page, self.fetched, self.complaints = visit.page, visit.fetched, visit.complaints
         self.url = url
-        self.fetched: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.fetched.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(url)
 
     def fill(self, **values: object) -> None:
@@ -147,17 +106,14 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Any, url: str) -> Iterator[Callable[..., Visit]]:
-    """Opens the page, and closes it afterwards."""
-    opened: list[Visit] = []
+def person(visit: Callable[..., Visit], url: str) -> Callable[..., Person]:
+    """Opens the page."""
 
-    def visit_page(width: int = 1280, theme: str = "light", scripts: bool = True) -> Visit:
-        opened.append(Visit(browser, url, width, theme, scripts))
-        return opened[-1]
+    def open_page(width: int = 1280, theme: str = "light", scripts: bool = True) -> Person:
+        screen = {"width": width, "height": 800}
+        return Person(visit(viewport=screen, color_scheme=theme, java_script_enabled=scripts), url)
 
-    yield visit_page
-    for found in opened:
-        found.context.close()
+    return open_page
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +122,8 @@ def customers() -> bytes:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_one_customer(visit: Any, predictor: Predictor, scripts: bool) -> None:
-    found = visit(scripts=scripts)
+def test_one_customer(person: Any, predictor: Predictor, scripts: bool) -> None:
+    found = person(scripts=scripts)
     found.fill(**GOOD)
     [wanted] = predictor.predict([GOOD])
     heading = found.page.get_by_role("heading", name="Contact this customer" if wanted.contact else "Do not contact")
@@ -185,8 +141,8 @@ def test_one_customer(visit: Any, predictor: Predictor, scripts: bool) -> None:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_wrong_value(visit: Any, scripts: bool) -> None:
-    found = visit(scripts=scripts)
+def test_a_wrong_value(person: Any, scripts: bool) -> None:
+    found = person(scripts=scripts)
     found.fill(Age=7, Annual_Premium="40.454,50")
     alert = found.page.get_by_role("alert", name="2 values cannot be used")
     alert.wait_for()
@@ -208,11 +164,11 @@ def test_a_wrong_value(visit: Any, scripts: bool) -> None:
 
 
 @pytest.mark.parametrize("way", ["chosen", "dropped", "without scripts"])
-def test_a_file_there_and_back(visit: Any, served: Settings, customers: bytes, tmp_path: Path, way: str) -> None:
+def test_a_file_there_and_back(person: Any, served: Settings, customers: bytes, tmp_path: Path, way: str) -> None:
     source, target, saved = tmp_path / "customers.csv", tmp_path / "scores.csv", tmp_path / "saved.csv"
     source.write_bytes(customers)
     scoring.score(served.model_copy(update={"source": str(source)}), str(target), scoring.Wish())
-    found = visit(scripts=way != "without scripts")
+    found = person(scripts=way != "without scripts")
     with found.page.expect_download() as download:
         if way == "dropped":
             found.page.evaluate(DROP, [base64.b64encode(customers).decode(), "customers.csv"])
@@ -232,8 +188,8 @@ def test_a_file_there_and_back(visit: Any, served: Settings, customers: bytes, t
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_file_with_bad_rows(visit: Any, customers: bytes, tmp_path: Path, scripts: bool) -> None:
-    found = visit(scripts=scripts)
+def test_a_file_with_bad_rows(person: Any, customers: bytes, tmp_path: Path, scripts: bool) -> None:
+    found = person(scripts=scripts)
     found.choose("customers.csv", spoilt(customers))
     found.page.get_by_role("button", name="Score the file").click()
     alert = found.page.get_by_role("alert", name="2 of 120 rows cannot be scored")
@@ -254,8 +210,8 @@ def test_a_file_with_bad_rows(visit: Any, customers: bytes, tmp_path: Path, scri
     found.check(REFUSED)
 
 
-def test_a_file_too_large_is_not_even_sent(visit: Any) -> None:
-    found = visit()
+def test_a_file_too_large_is_not_even_sent(person: Any) -> None:
+    found = person()
     found.choose("customers.csv", b"x" * 200_001)
     found.page.get_by_role("status").get_by_text("The file is too large").wait_for()
     found.page.get_by_role("button", name="Score the file").click()
@@ -263,8 +219,8 @@ def test_a_file_too_large_is_not_even_sent(visit: Any) -> None:
     assert all("scores.csv" not in address for address in found.fetched)
 
 
-def test_a_service_that_is_gone_is_told_of(visit: Any, customers: bytes) -> None:
-    found = visit()
+def test_a_service_that_is_gone_is_told_of(person: Any, customers: bytes) -> None:
+    found = person()
     found.page.route("**/scores.csv", lambda route: route.abort())
     found.choose("customers.csv", customers)
     found.page.get_by_role("button", name="Score the file").click()
@@ -272,8 +228,8 @@ def test_a_service_that_is_gone_is_told_of(visit: Any, customers: bytes) -> None
     assert found.page.get_by_role("button", name="Score the file").is_enabled()
 
 
-def test_the_keyboard_is_enough(visit: Any) -> None:
-    found = visit()
+def test_the_keyboard_is_enough(person: Any) -> None:
+    found = person()
     page, seen = found.page, []
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.textContent") == "Skip to the form"
@@ -294,8 +250,8 @@ def test_the_keyboard_is_enough(visit: Any) -> None:
     found.check()
 
 
-def test_a_reader_who_does_not_see_is_told_the_same(visit: Any, predictor: Predictor) -> None:
-    page = visit().page
+def test_a_reader_who_does_not_see_is_told_the_same(person: Any, predictor: Predictor) -> None:
+    page = person().page
     assert page.get_by_role("main").count() == 1
     assert page.get_by_role("heading", level=1).inner_text() == "Will this customer say yes?"
     customer = page.get_by_role("group", name="One customer")
@@ -324,8 +280,8 @@ def test_a_reader_who_does_not_see_is_told_the_same(visit: Any, predictor: Predi
 
 
 @pytest.mark.parametrize(("width", "theme"), [(360, "dark"), (400, "light"), (1280, "light"), (1280, "dark")])
-def test_it_fits_any_screen_and_can_be_read(visit: Any, customers: bytes, width: int, theme: str) -> None:
-    found = visit(width, theme)
+def test_it_fits_any_screen_and_can_be_read(person: Any, customers: bytes, width: int, theme: str) -> None:
+    found = person(width, theme)
     page = found.page
 
     def looks_well() -> None:
@@ -351,8 +307,8 @@ def test_it_fits_any_screen_and_can_be_read(visit: Any, customers: bytes, width:
     found.check(REFUSED, REFUSED)
 
 
-def test_the_answer_can_be_printed(visit: Any) -> None:
-    found = visit(theme="dark")
+def test_the_answer_can_be_printed(person: Any) -> None:
+    found = person(theme="dark")
     found.fill(**GOOD)
     found.page.get_by_text("probability of a yes").wait_for()
     found.page.emulate_media(media="print")

@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server_process import wait_until
 from serving_models import GOOD, ask
-from swap_models import Publisher, variant, wait_until
+from swap_models import Publisher, variant
 
 from vehins.errors import BundleRefusedError, UnreachableError
 from vehins.registry.registry import Registry
@@ -208,6 +209,7 @@ def test_what_may_pass_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Registry, "fetch", fetch)
     place.publisher.promote(second)
     wait_until(lambda: answering(holder) == second)
+    wait_until(lambda: len(place.heard.outcomes) == 4)
     assert [outcome.ok for outcome in place.heard.outcomes] == [True, False, False, True]
     assert holder.status.failure.reason == "The service cannot write to its disk or read from it."
 
