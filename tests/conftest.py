@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 import server_process
+from made_once import made_once
 from vehins_runner import WORKSPACE, Vehins, call_main, in_folder
 
 from vehins import masking
@@ -72,10 +73,13 @@ def vehins(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.M
 @pytest.fixture(scope="session")
 def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace in which the chain has run; not to be changed."""
-    with pytest.MonkeyPatch.context() as patch, in_folder(patch, tmp_path_factory.mktemp("finished")) as folder:
-        patch.setattr(sys, "argv", ["vehins", "pipeline", "run", "--quiet"])
-        assert call_main() == 0
-        return folder / WORKSPACE
+
+    def run(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch, in_folder(patch, folder):
+            patch.setattr(sys, "argv", ["vehins", "pipeline", "run", "--quiet"])
+            assert call_main() == 0
+
+    return made_once(tmp_path_factory, "finished", run) / WORKSPACE
 
 
 @pytest.fixture
