@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -17,7 +19,6 @@ from vehins import masking
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from pathlib import Path
 
 
 pytest_plugins = [
@@ -40,6 +41,40 @@ hypothesis.settings.register_profile(
     derandomize=not os.environ.get("VEHINS_TEST_SLOW"),
 )
 hypothesis.settings.load_profile("vehins")
+
+
+# Files that take longer than others, the longest first.
+LONG = (
+    "delivery/test_box.py",
+    "delivery/test_image.py",
+    "delivery/test_deploy_command.py",
+    "delivery/test_publish.py",
+    "delivery/test_compose.py",
+    "delivery/test_runbook.py",
+    "delivery/test_haproxy.py",
+    "delivery/test_retrain.py",
+    "serving/test_restarts.py",
+    "serving/test_swap_under_load.py",
+    "registry/test_ceph.py",
+    "registry/test_crashes.py",
+    "registry/test_crowd.py",
+    "faults/test_interrupts.py",
+    "faults/test_kills.py",
+    "serving/test_schemathesis.py",
+    "serving/test_hostile.py",
+    "cli/test_drift_of_source.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let workers begin with what takes long: begun last, it would keep one at work when the others have ended."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
+    tests = Path(__file__).parent
+    ranks = {tests / name: rank for rank, name in enumerate(LONG)}
+    sizes = Counter(item.path for item in items)
+    items.sort(key=lambda item: (ranks.get(item.path, len(ranks)), -sizes[item.path], item.path))
 
 
 @pytest.hookimpl(wrapper=True)
