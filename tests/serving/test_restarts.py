@@ -85,7 +85,7 @@ def why(service: Service) -> str:
 # --- without a registry -----------------------------------------------------------------------------------------------
 
 
-def test_a_start_without_the_registry(settings: Settings, tmp_path: Path) -> None:
+def test_a_start_without_the_registry(settings: Settings) -> None:
     with serving(settings) as service:
         assert ready_of(service)["source"] == "registry"
     with unreachable(settings), serving(settings) as service:
@@ -116,6 +116,7 @@ def test_an_s3_registry_that_is_killed_and_comes_back(settings: Settings, tmp_pa
     with running(command, tmp_path / "s3-1.log", lambda: answers(port), variables) as process:
         there = filled()
         with serving(there, *patient, env=server.variables) as service:
+            service.wait_for_version(1)
             assert ready_of(service)["source"] == "registry"
             process.kill()
             process.wait()
@@ -125,7 +126,7 @@ def test_an_s3_registry_that_is_killed_and_comes_back(settings: Settings, tmp_pa
         assert ready_of(service)["source"] == "cache"
     shutil.rmtree(there.workspace)
     with serving(there, *patient, env=server.variables) as service:
-        assert why(service) == "The registry does not answer."
+        service.wait_for(lambda: why(service) == "The registry does not answer.")
         with running(command, tmp_path / "s3-2.log", lambda: answers(port), variables):
             client = server.client()
             name = there.registry_url.removeprefix("s3://")
@@ -144,14 +145,14 @@ def test_a_registry_that_is_not_there_yet(settings: Settings, tmp_path: Path) ->
     """A box may be started before the first training."""
     empty = settings.model_copy(update={"registry": str(tmp_path / "new"), "workspace": tmp_path / "other"})
     with serving(empty) as service:
-        assert why(service) == "No version of vehicle-insurance is in production yet."
+        service.wait_for(lambda: why(service) == "No version of vehicle-insurance is in production yet.")
         shutil.copytree(settings.registry_url, tmp_path / "copied")
         (tmp_path / "copied").rename(tmp_path / "new")
         service.wait_for_version(1)
         assert ready_of(service)["source"] == "registry"
 
 
-def test_a_broken_version_in_production(settings: Settings, tmp_path: Path) -> None:
+def test_a_broken_version_in_production(settings: Settings) -> None:
     """With nothing to fall back on, the start ends; with a copy of the version before, that one answers."""
     publisher = Publisher(settings)
     publisher.promote(4)
@@ -168,7 +169,7 @@ def test_a_broken_version_in_production(settings: Settings, tmp_path: Path) -> N
         assert ready_of(service)["source"] == "registry"
 
 
-def test_what_waiting_does_not_mend_ends_the_start(settings: Settings, tmp_path: Path) -> None:
+def test_what_waiting_does_not_mend_ends_the_start(settings: Settings) -> None:
     with serving(settings, "--version", "9", wait=False) as service:
         assert service.process.wait(PATIENCE) == 6
         assert "There is no version 9" in service.said
@@ -176,7 +177,7 @@ def test_what_waiting_does_not_mend_ends_the_start(settings: Settings, tmp_path:
         assert service.process.wait(PATIENCE) == 3
 
 
-def test_a_pinned_version(settings: Settings, tmp_path: Path) -> None:
+def test_a_pinned_version(settings: Settings) -> None:
     with serving(settings, "--version", "2") as service:
         assert (service.version(), service.model()["service"]["pinned"]) == (2, True)
 
@@ -185,7 +186,7 @@ def test_a_pinned_version(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
-def test_a_process_that_is_killed_while_it_fetches(settings: Settings, tmp_path: Path) -> None:
+def test_a_process_that_is_killed_while_it_fetches(settings: Settings) -> None:
     shutil.rmtree(settings.workspace / "cache")
     path = Path(settings.registry_url, "models", settings.model_name, "versions", "1", "bundle", "model.txt")
     whole = path.read_bytes()
@@ -202,12 +203,12 @@ def test_a_process_that_is_killed_while_it_fetches(settings: Settings, tmp_path:
         assert ready_of(service)["source"] == "registry"
 
 
-def test_two_services_on_one_workspace(settings: Settings, tmp_path: Path) -> None:
+def test_two_services_on_one_workspace(settings: Settings) -> None:
     shutil.rmtree(settings.workspace)
     with serving(settings, wait=False) as one, serving(settings, wait=False) as two:
         for service in (one, two):
             service.wait_for_url()
-            assert service.version() == 1
+            service.wait_for_version(1)
         Publisher(settings).promote(2)
         for service in (one, two):
             service.wait_for_version(2)
@@ -225,7 +226,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_workers_follow_die_and_come_back(settings: Settings, tmp_path: Path) -> None:
+def test_workers_follow_die_and_come_back(settings: Settings) -> None:
     with serving(settings, "--workers", "2") as service:
         assert "with 2 workers" in service.said
         first = service.children()
@@ -245,7 +246,7 @@ def test_workers_follow_die_and_come_back(settings: Settings, tmp_path: Path) ->
         wait_until(lambda: not any(is_alive(pid) for pid in now))
 
 
-def test_workers_that_cannot_start_end_the_service_with_their_error(settings: Settings, tmp_path: Path) -> None:
+def test_workers_that_cannot_start_end_the_service_with_their_error(settings: Settings) -> None:
     Publisher(settings).promote(4)
     with serving(settings, "--workers", "2", wait=False) as service:
         assert service.process.wait(PATIENCE) == 4
@@ -276,9 +277,7 @@ def refuses(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_what_is_under_way_is_answered_and_probes_are_told_first(
-    settings: Settings, tmp_path: Path, workers: str
-) -> None:
+def test_what_is_under_way_is_answered_and_probes_are_told_first(settings: Settings, workers: str) -> None:
     more = ["--workers", workers, "--set", "serve.leave_seconds=6", "--set", "serve.drain_seconds=90"]
     with serving(settings, *more) as service:
         slow, rest = half_a_request(service)
@@ -300,7 +299,7 @@ def test_what_is_under_way_is_answered_and_probes_are_told_first(
         assert service.process.wait(PATIENCE) == 0
 
 
-def test_draining_has_an_end_and_a_second_signal_ends_at_once(settings: Settings, tmp_path: Path) -> None:
+def test_draining_has_an_end_and_a_second_signal_ends_at_once(settings: Settings) -> None:
     with serving(settings, "--set", "serve.drain_seconds=1") as service:
         slow, _ = half_a_request(service)
         with slow:
@@ -328,7 +327,7 @@ def test_a_signal_while_the_registry_hangs_ends_the_start(settings: Settings, tm
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def test_memory_does_not_grow_with_swaps(settings: Settings, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_swaps(settings: Settings) -> None:
     swaps = 50 if is_slow() else 12
     publisher = Publisher(settings)
     with serving(settings, "--set", "serve.poll_seconds=0.1") as service:
