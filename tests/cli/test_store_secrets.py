@@ -81,8 +81,9 @@ def sqlserver_store(sqlserver_database: Any) -> Iterator[Store]:
     sqlserver_database.run(f"DROP LOGIN [{USER}]")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def mongodb_store(mongodb_with_logins: str) -> Store:
+    """Filled once: the server takes long, and who reads changes nothing."""
     found = Store(f"mongodb://{{}}{mongodb_with_logins}/sales?collection=source&authSource=admin")
     fill(found.with_login(USER, PASSWORD))
     return found
