@@ -48,9 +48,14 @@ class Service:
     # --- what it says -------------------------------------------------------------------------------------------------
 
     @property
-    def said(self) -> str:
+    def err(self) -> str:
         """What it has printed on stderr."""
         return self._last[1] if self._last else (self._folder / "err").read_text(errors="replace")
+
+    @property
+    def said(self) -> list[str]:
+        """The lines of it."""
+        return self.err.splitlines()
 
     @property
     def out(self) -> str:
@@ -60,7 +65,7 @@ class Service:
     @property
     def log(self) -> list[dict[str, Any]]:
         """What it has logged: all lines of stderr but the one that says where it is."""
-        return [json.loads(line) for line in self.said.splitlines() if not _ADDRESS.match(line)]
+        return [json.loads(line) for line in self.said if not _ADDRESS.match(line)]
 
     @property
     def requests(self) -> list[dict[str, Any]]:
@@ -102,8 +107,8 @@ class Service:
 
     def wait_for_url(self) -> None:
         """Wait until it says where it listens."""
-        wait_until(lambda: _ADDRESS.search(self.said) or self.process.poll() is not None)
-        found = _ADDRESS.search(self.said)
+        wait_until(lambda: _ADDRESS.search(self.err) or self.process.poll() is not None)
+        found = _ADDRESS.search(self.err)
         assert found, f"it ended before it listened, with exit code {self.process.returncode}"
         self.url = found[1]
 
@@ -172,4 +177,4 @@ def serving(
                 yield service
             finally:
                 service.client.close()
-        service._last = service.out, service.said
+        service._last = service.out, service.err

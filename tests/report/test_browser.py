@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from chromium import Visit
+    from chromium import Window
 
 PAGES = ("accepted", "nothing", "compared")
 # The luminance of WCAG 2.2, and from it the contrast of two colours; what is transparent shows what lies below it.
@@ -75,11 +75,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(visit: Callable[..., Visit], pages: Path) -> Callable[..., Visit]:
+def opened(window: Callable[..., Window], pages: Path) -> Callable[..., Window]:
     """Opens pages on a screen without a network."""
 
-    def open_page(name: str, width: int = 400, theme: str = "light") -> Visit:
-        found = visit(viewport={"width": width, "height": 800}, color_scheme=theme, offline=True)
+    def open_page(name: str, width: int = 400, theme: str = "light") -> Window:
+        found = window(viewport={"width": width, "height": 800}, color_scheme=theme, offline=True)
         found.page.goto((pages / f"{name}.html").as_uri())
         return found
 

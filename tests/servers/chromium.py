@@ -19,7 +19,7 @@ ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking",
 _MILLISECONDS = 90_000  # the machine may be busy
 
 
-class Visit:
+class Window:
     """A window of a browser of its own, with one page."""
 
     def __init__(self, context: Any) -> None:
@@ -47,12 +47,12 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Visit]]:
+def window(browser: Any) -> Iterator[Callable[..., Window]]:
     """Opens a window with the options of Playwright's `new_context`, and closes it afterwards."""
-    opened: list[Visit] = []
+    opened: list[Window] = []
 
-    def open_window(**options: Any) -> Visit:
-        opened.append(Visit(browser.new_context(**options)))
+    def open_window(**options: Any) -> Window:
+        opened.append(Window(browser.new_context(**options)))
         return opened[-1]
 
     yield open_window

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from chromium import Visit
+    from chromium import Window
 
     from vehins.settings import Settings
 
@@ -31,12 +31,12 @@ def service(served: Settings) -> Iterator[Service]:
 
 
 @pytest.fixture
-def known(visit: Callable[..., Visit]) -> Visit:
+def known(window: Callable[..., Window]) -> Window:
     """A window whose browser knows the key as the password of a person."""
-    return visit(http_credentials={"username": "me", "password": KEY})
+    return window(http_credentials={"username": "me", "password": KEY})
 
 
-def test_the_reference_page(service: Service, known: Visit) -> None:
+def test_the_reference_page(service: Service, known: Window) -> None:
     page = known.page
     page.goto(service.url + "/docs")
     assert page.get_by_role("heading", level=1).inner_text().startswith("vehins")
@@ -50,12 +50,12 @@ def test_the_reference_page(service: Service, known: Visit) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_browser_without_the_key_sees_nothing(service: Service, visit: Callable[..., Visit]) -> None:
-    stranger = visit(http_credentials={"username": "me", "password": "wrong" * 5})
+def test_a_browser_without_the_key_sees_nothing(service: Service, window: Callable[..., Window]) -> None:
+    stranger = window(http_credentials={"username": "me", "password": "wrong" * 5})
     assert stranger.page.goto(service.url + "/docs").status == 401
 
 
-def test_a_page_of_another_site_cannot_use_the_password(service: Service, known: Visit, tmp_path: Path) -> None:
+def test_a_page_of_another_site_cannot_use_the_password(service: Service, known: Window, tmp_path: Path) -> None:
     """It can send a form, with the password that the browser knows; the service hears where it comes from."""
     value = json.dumps({"rows": [GOOD], "x": 0}).replace('"', "&quot;")
     form = f'<form method="post" enctype="text/plain" action="{service.url}/v1/predict"><input name="{value}"></form>'

@@ -169,8 +169,8 @@ def test_a_kept_connection_serves_on_after_a_refusal(service: Service) -> None:
 def test_nothing_of_a_key_is_in_what_the_service_says(service: Service) -> None:
     for key in (KEY, "wrong" + KEY):
         service.get("/v1/model", headers={"X-API-Key": key, "X-Request-ID": f"with-{len(key)}"})
-    wait_until(lambda: all(f"with-{length}" in service.said for length in (len(KEY), len(KEY) + 5)))
-    assert KEY not in service.said
+    wait_until(lambda: all(f"with-{length}" in service.err for length in (len(KEY), len(KEY) + 5)))
+    assert KEY not in service.err
 
 
 @asynccontextmanager

@@ -56,7 +56,7 @@ def test_hostile_requests(service: Service, predictor: Predictor) -> None:
     assert found.keys() == {kind.__name__ for kind in hostile.KINDS}
     assert all(status is None or 200 <= status < 500 for status in total), found
     assert growth < GROWTH
-    assert "Traceback" not in service.said
+    assert "Traceback" not in service.err
 
 
 def test_slow_senders_are_sent_away(service: Service, predictor: Predictor) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from chromium import Visit
+    from chromium import Window
 
     from vehins.serving.predictor import Predictor
     from vehins.settings import Settings
@@ -80,11 +80,11 @@ def url(browser: Any, served: Settings) -> Iterator[str]:
         yield service.url
 
 
-class Person:
-    """Somebody who looks at the page."""
+class Visit:
+    """The page in a window of its own."""
 
-    def __init__(self, visit: Visit, url: str) -> None:
-        self.page, self.fetched, self.complaints = visit.page, visit.fetched, visit.complaints
+    def __init__(self, window: Window, url: str) -> None:
+        self.page, self.fetched, self.complaints = window.page, window.fetched, window.complaints
         self.url = url
         self.page.goto(url)
 
@@ -106,12 +106,12 @@ class Person:
 
 
 @pytest.fixture
-def person(visit: Callable[..., Visit], url: str) -> Callable[..., Person]:
+def visit(window: Callable[..., Window], url: str) -> Callable[..., Visit]:
     """Opens the page."""
 
-    def open_page(width: int = 1280, theme: str = "light", scripts: bool = True) -> Person:
+    def open_page(width: int = 1280, theme: str = "light", scripts: bool = True) -> Visit:
         screen = {"width": width, "height": 800}
-        return Person(visit(viewport=screen, color_scheme=theme, java_script_enabled=scripts), url)
+        return Visit(window(viewport=screen, color_scheme=theme, java_script_enabled=scripts), url)
 
     return open_page
 
@@ -122,8 +122,8 @@ def customers() -> bytes:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_one_customer(person: Any, predictor: Predictor, scripts: bool) -> None:
-    found = person(scripts=scripts)
+def test_one_customer(visit: Any, predictor: Predictor, scripts: bool) -> None:
+    found = visit(scripts=scripts)
     found.fill(**GOOD)
     [wanted] = predictor.predict([GOOD])
     heading = found.page.get_by_role("heading", name="Contact this customer" if wanted.contact else "Do not contact")
@@ -141,8 +141,8 @@ def test_one_customer(person: Any, predictor: Predictor, scripts: bool) -> None:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_wrong_value(person: Any, scripts: bool) -> None:
-    found = person(scripts=scripts)
+def test_a_wrong_value(visit: Any, scripts: bool) -> None:
+    found = visit(scripts=scripts)
     found.fill(Age=7, Annual_Premium="40.454,50")
     alert = found.page.get_by_role("alert", name="2 values cannot be used")
     alert.wait_for()
@@ -164,11 +164,11 @@ def test_a_wrong_value(person: Any, scripts: bool) -> None:
 
 
 @pytest.mark.parametrize("way", ["chosen", "dropped", "without scripts"])
-def test_a_file_there_and_back(person: Any, served: Settings, customers: bytes, tmp_path: Path, way: str) -> None:
+def test_a_file_there_and_back(visit: Any, served: Settings, customers: bytes, tmp_path: Path, way: str) -> None:
     source, target, saved = tmp_path / "customers.csv", tmp_path / "scores.csv", tmp_path / "saved.csv"
     source.write_bytes(customers)
     scoring.score(served.model_copy(update={"source": str(source)}), str(target), scoring.Wish())
-    found = person(scripts=way != "without scripts")
+    found = visit(scripts=way != "without scripts")
     with found.page.expect_download() as download:
         if way == "dropped":
             found.page.evaluate(DROP, [base64.b64encode(customers).decode(), "customers.csv"])
@@ -188,8 +188,8 @@ def test_a_file_there_and_back(person: Any, served: Settings, customers: bytes, 
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_a_file_with_bad_rows(person: Any, customers: bytes, tmp_path: Path, scripts: bool) -> None:
-    found = person(scripts=scripts)
+def test_a_file_with_bad_rows(visit: Any, customers: bytes, tmp_path: Path, scripts: bool) -> None:
+    found = visit(scripts=scripts)
     found.choose("customers.csv", spoilt(customers))
     found.page.get_by_role("button", name="Score the file").click()
     alert = found.page.get_by_role("alert", name="2 of 120 rows cannot be scored")
@@ -210,8 +210,8 @@ def test_a_file_with_bad_rows(person: Any, customers: bytes, tmp_path: Path, scr
     found.check(REFUSED)
 
 
-def test_a_file_too_large_is_not_even_sent(person: Any) -> None:
-    found = person()
+def test_a_file_too_large_is_not_even_sent(visit: Any) -> None:
+    found = visit()
     found.choose("customers.csv", b"x" * 200_001)
     found.page.get_by_role("status").get_by_text("The file is too large").wait_for()
     found.page.get_by_role("button", name="Score the file").click()
@@ -219,8 +219,8 @@ def test_a_file_too_large_is_not_even_sent(person: Any) -> None:
     assert all("scores.csv" not in address for address in found.fetched)
 
 
-def test_a_service_that_is_gone_is_told_of(person: Any, customers: bytes) -> None:
-    found = person()
+def test_a_service_that_is_gone_is_told_of(visit: Any, customers: bytes) -> None:
+    found = visit()
     found.page.route("**/scores.csv", lambda route: route.abort())
     found.choose("customers.csv", customers)
     found.page.get_by_role("button", name="Score the file").click()
@@ -228,8 +228,8 @@ def test_a_service_that_is_gone_is_told_of(person: Any, customers: bytes) -> Non
     assert found.page.get_by_role("button", name="Score the file").is_enabled()
 
 
-def test_the_keyboard_is_enough(person: Any) -> None:
-    found = person()
+def test_the_keyboard_is_enough(visit: Any) -> None:
+    found = visit()
     page, seen = found.page, []
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.textContent") == "Skip to the form"
@@ -250,8 +250,8 @@ def test_the_keyboard_is_enough(person: Any) -> None:
     found.check()
 
 
-def test_a_reader_who_does_not_see_is_told_the_same(person: Any, predictor: Predictor) -> None:
-    page = person().page
+def test_a_reader_who_does_not_see_is_told_the_same(visit: Any, predictor: Predictor) -> None:
+    page = visit().page
     assert page.get_by_role("main").count() == 1
     assert page.get_by_role("heading", level=1).inner_text() == "Will this customer say yes?"
     customer = page.get_by_role("group", name="One customer")
@@ -280,8 +280,8 @@ def test_a_reader_who_does_not_see_is_told_the_same(person: Any, predictor: Pred
 
 
 @pytest.mark.parametrize(("width", "theme"), [(360, "dark"), (400, "light"), (1280, "light"), (1280, "dark")])
-def test_it_fits_any_screen_and_can_be_read(person: Any, customers: bytes, width: int, theme: str) -> None:
-    found = person(width, theme)
+def test_it_fits_any_screen_and_can_be_read(visit: Any, customers: bytes, width: int, theme: str) -> None:
+    found = visit(width, theme)
     page = found.page
 
     def looks_well() -> None:
@@ -307,8 +307,8 @@ def test_it_fits_any_screen_and_can_be_read(person: Any, customers: bytes, width
     found.check(REFUSED, REFUSED)
 
 
-def test_the_answer_can_be_printed(person: Any) -> None:
-    found = person(theme="dark")
+def test_the_answer_can_be_printed(visit: Any) -> None:
+    found = visit(theme="dark")
     found.fill(**GOOD)
     found.page.get_by_text("probability of a yes").wait_for()
     found.page.emulate_media(media="print")

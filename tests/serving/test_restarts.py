@@ -92,7 +92,7 @@ def test_a_start_without_the_registry(settings: Settings) -> None:
         found = ready_of(service)
         assert (found["source"], found["model"]["version"]) == ("cache", 1)
         assert found["check"]["fault"] == "The registry does not answer."
-        service.wait_for(lambda: "answers from the cache, verified last at" in service.said)
+        service.wait_for(lambda: "answers from the cache, verified last at" in service.err)
         assert service.predict(GOOD).json()["model"]["version"] == 1
 
 
@@ -158,7 +158,7 @@ def test_a_broken_version_in_production(settings: Settings) -> None:
     publisher.promote(4)
     with serving(settings, wait=False) as service:
         assert service.process.wait(PATIENCE) == 4
-        assert "Golden row 1" in service.said
+        assert "Golden row 1" in service.err
     kept.keep(kept.Place.of(settings, publisher.store.url), publisher.registry.version(1))
     with serving(settings) as service:
         service.wait_for_failure(4)
@@ -172,7 +172,7 @@ def test_a_broken_version_in_production(settings: Settings) -> None:
 def test_what_waiting_does_not_mend_ends_the_start(settings: Settings) -> None:
     with serving(settings, "--version", "9", wait=False) as service:
         assert service.process.wait(PATIENCE) == 6
-        assert "There is no version 9" in service.said
+        assert "There is no version 9" in service.err
     with serving(settings, "--registry", "ftp://models", wait=False) as service:
         assert service.process.wait(PATIENCE) == 3
 
@@ -228,19 +228,19 @@ def is_alive(pid: int) -> bool:
 
 def test_workers_follow_die_and_come_back(settings: Settings) -> None:
     with serving(settings, "--workers", "2") as service:
-        assert "with 2 workers" in service.said
+        assert "with 2 workers" in service.err
         first = service.children()
         assert len(first) == 2
         Publisher(settings).promote(2)
-        service.wait_for(lambda: service.said.count("Version 2 answers now") == 2)
+        service.wait_for(lambda: service.err.count("Version 2 answers now") == 2)
         os.kill(first[0], signal.SIGKILL)
         for _ in range(20):
             assert service.predict(GOOD).json()["model"]["version"] == 2
-        service.wait_for(lambda: "Worker 1" in service.said or "Worker 2" in service.said)
-        service.wait_for(lambda: service.said.count("Version 2 answers now") == 3)
+        service.wait_for(lambda: "Worker 1" in service.err or "Worker 2" in service.err)
+        service.wait_for(lambda: service.err.count("Version 2 answers now") == 3)
         now = service.children()
         assert (len(now), first[0] in now, first[1] in now) == (2, False, True)
-        assert service.said.count("has ended") == 1
+        assert service.err.count("has ended") == 1
         service.process.kill()  # without a supervisor they end by themselves
         service.process.wait()
         wait_until(lambda: not any(is_alive(pid) for pid in now))
@@ -250,8 +250,8 @@ def test_workers_that_cannot_start_end_the_service_with_their_error(settings: Se
     Publisher(settings).promote(4)
     with serving(settings, "--workers", "2", wait=False) as service:
         assert service.process.wait(PATIENCE) == 4
-        assert "Error: The model bundle" in service.said
-        assert "Golden row 1" in service.said
+        assert "Error: The model bundle" in service.err
+        assert "Golden row 1" in service.err
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
