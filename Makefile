@@ -38,7 +38,7 @@ serve: .venv/ready ## serve the champion model over HTTP
 	@$(BIN)vehins serve $(ARGS)
 
 test: .venv/ready-dev ## run the tests, warnings as errors
-	@$(BIN)pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@$(BIN)pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/ready-dev ## check style, types and the layers of imports
 	@failed=; \

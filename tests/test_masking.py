@@ -180,7 +180,7 @@ def test_a_short_secret_does_not_blank_out_every_text() -> None:
     "text", ["a" * 300_000, "a-" * 150_000, "a:" * 150_000, "?a" * 150_000, "a://" * 75_000, "x=" * 150_000]
 )
 def test_long_texts_take_no_time(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     masked(text)
     masked_address(text)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5

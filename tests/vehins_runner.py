@@ -7,10 +7,12 @@ import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import typer
 
 import vehins
 from vehins.cli import main
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pytest
+
+# Each call of the command makes the tree of all commands from their functions. A process calls it once; a test often.
+typer.main.get_command = cache(typer.main.get_command)
 
 WORKSPACE = Path(".vehins")
 STAGES = ("ingest", "validate", "transform", "train", "evaluate", "push")

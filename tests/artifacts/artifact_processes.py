@@ -42,12 +42,13 @@ def kill(process: Any) -> None:
 # --- tasks ------------------------------------------------------------------------------------------------------------
 
 
-def hold(begun: Any, root: Path, seconds: float, command: str = "vehins train --secret x") -> None:
-    """Hold the workspace for some time."""
-    sys.argv = command.split()
+def hold(begun: Any, root: Path, release: Path) -> None:
+    """Hold the workspace until there is a file."""
+    sys.argv = ["vehins", "train", "--secret", "x"]
     with Workspace(root).writing(0, print):
         begun.set()
-        time.sleep(seconds)
+        while not release.exists():
+            time.sleep(0.01)
 
 
 def run_and_hold(begun: Any, root: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 
 import pytest
 from artifact_processes import hold, kill, start
@@ -20,9 +19,9 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def holder(root):
-    """A process that holds the workspace until the test is over."""
-    process = start(hold, root, 600)
+def holder(root, tmp_path):
+    """A process that holds the workspace until the test is over, or there is a file `release`."""
+    process = start(hold, root, tmp_path / "release")
     yield process
     kill(process)
 
@@ -62,14 +61,13 @@ def test_who_comes_too_late_is_told_for_whom_and_how_to_wait(root, holder):
     assert "lock_timeout" in caught.value.hint
 
 
-def test_waiting_ends_when_the_holder_is_done(root):
-    process = start(hold, root, 0.3)
-    begun = time.monotonic()
-    (told,) = write(root, 60)
-    assert f"process {process.pid} " in told
-    assert time.monotonic() - begun < 30
-    process.join()
-    assert process.exitcode == 0
+def test_waiting_ends_when_the_holder_is_done(root, holder, tmp_path):
+    told = []
+    with Workspace(root).writing(60, lambda who: (told.append(who), (tmp_path / "release").touch())):
+        assert len(told) == 1
+    assert f"process {holder.pid} " in told[0]
+    holder.join()
+    assert holder.exitcode == 0
 
 
 def test_the_lock_of_a_killed_holder_is_free(root, holder):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from artifact_processes import die_at, kill, make_many, start
 from artifact_samples import MOMENT, make, sample
+from server_process import wait_until
 
 from vehins.artifacts import workspace
 from vehins.artifacts.manifest import KINDS, Dataset, InputRecord, TrainedModel, Validation
@@ -117,6 +118,8 @@ def test_makers_killed_at_random_leave_whole_artifacts(place):
     dice, seen = random.Random(20261124), 0
     for number in range(6):
         process = start(make_many, place.root, number * 100_000)
+        if number % 2:  # else it may be killed before it has made any
+            wait_until(lambda: len(folders(place)) > seen)  # noqa: B023 - called at once
         time.sleep(dice.uniform(0.02, 0.12))
         kill(process)
         found = list(place.artifacts(Dataset))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import polars as pl
 import pytest
-from vehins_runner import KINDS, WORKSPACE, child_environment, folders
+from service_process import serving
+from vehins_runner import KINDS, WORKSPACE, folders
 
 from vehins.data import demo
+from vehins.settings import Settings
 
 if TYPE_CHECKING:
     from vehins_runner import Vehins
@@ -36,26 +34,15 @@ def by_column(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def serve_and_ask(frame: pl.DataFrame, folder: str) -> None:
     """Send rows to a service with a prediction log, in requests of several sizes, and end it."""
-    words = ["serve", "--port", "0", "-w", str(WORKSPACE), "--set", f"prediction_log={folder}"]
-    command = [sys.executable, "-m", "vehins", *words]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=child_environment(), stderr=pipe, text=True) as process:
-        try:
-            assert process.stderr is not None
-            said = (word for line in process.stderr for word in line.split())  # the log has lines before it
-            url = next(word for word in said if word.startswith("http")).rstrip(",")
-            with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-                start = 0
-                for size in [*[1] * 200, 300, *[1_000] * 9]:
-                    rows = frame[start : start + size].to_dicts()
-                    start += size
-                    if rows:
-                        assert client.post("/v1/predict", json={"rows": rows}).status_code == 200
-            process.send_signal(signal.SIGTERM)
-            err = process.communicate(timeout=60)[1]
-        finally:
-            process.kill()
-    assert process.returncode == 0, err
+    settings = Settings(workspace=WORKSPACE.absolute(), prediction_log=Path(folder).absolute())
+    with serving(settings) as service:
+        start = 0
+        for size in [*[1] * 200, 300, *[1_000] * 9]:
+            rows = frame[start : start + size].to_dicts()
+            start += size
+            if rows:
+                assert service.predict(*rows).status_code == 200
+        assert service.stop() == 0
 
 
 def test_a_prediction_log_as_in_training_and_one_of_other_customers(finished: Vehins) -> None:

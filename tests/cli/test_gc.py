@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from vehins_runner import KINDS, WORKSPACE, all_are, folders, production, tree
+from vehins_runner import KINDS, WORKSPACE, all_are, call_main, folders, in_folder, production, tree
 
 if TYPE_CHECKING:
     from vehins_runner import Vehins
@@ -18,13 +19,23 @@ THIRD = ("--source", "demo://?rows=3200", "--set", "train.num_leaves=2", "--set"
 UNREACHED = "out of reach of recent runs and aliases"
 
 
-@pytest.fixture
-def used(finished: Vehins) -> Vehins:
+@pytest.fixture(scope="module")
+def used_once(finished_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with three chains of artifacts: the first is out of use, the second in production, the third new."""
-    finished.run("--source", "demo://?rows=3100", *LENIENT)
-    finished.run(*THIRD, code=5)
-    assert [len(folders(kind)) for kind in KINDS] == [3, 3, 3, 3, 3, 2]
-    return finished
+    with pytest.MonkeyPatch.context() as patch, in_folder(patch, tmp_path_factory.mktemp("used")) as folder:
+        shutil.copytree(finished_once, WORKSPACE)
+        for words, code in ((("--source", "demo://?rows=3100", *LENIENT), 0), (THIRD, 5)):
+            patch.setattr(sys, "argv", ["vehins", "pipeline", "run", "--quiet", *words])
+            assert call_main() == code
+        assert [len(folders(kind)) for kind in KINDS] == [3, 3, 3, 3, 3, 2]
+        return folder / WORKSPACE
+
+
+@pytest.fixture
+def used(used_once: Path, vehins: Vehins) -> Vehins:
+    """The command in a folder whose workspace is a copy of that one."""
+    shutil.copytree(used_once, WORKSPACE)
+    return vehins
 
 
 def listed(vehins: Vehins, *words: str) -> dict[str, str]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import polars as pl
 import pytest
 from s3_faults import Faults, faulty
 from server_process import free_port
-from vehins_runner import WORKSPACE, all_are, child_environment, production, versions
+from service_process import serving
+from vehins_runner import WORKSPACE, all_are, production, versions
 
 from vehins.doctor.registries import FOLDER_CHECKS, S3_CHECKS
+from vehins.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,17 +77,8 @@ def test_the_whole_chain_and_all_that_follows(vehins: Vehins, bucket: Bucket, wo
 
 def served(words: list[str]) -> int:
     """The version that a service of its own answers with."""
-    command = [sys.executable, "-m", "vehins", "serve", "--port", "0", "--workspace", "elsewhere", *words]
-    with subprocess.Popen(command, env=child_environment(), stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            found = next(filter(None, (re.search(r"Serving .* (http://[0-9.:]+),", line) for line in process.stderr)))
-            answer = httpx.post(f"{found[1]}/v1/predict", json={"rows": [ROW]}, trust_env=False, timeout=30)
-            assert answer.status_code == 200
-            return int(answer.json()["model"]["version"])
-        finally:
-            process.terminate()
-            process.wait(20)
+    with serving(Settings(workspace=Path("elsewhere").absolute()), *words) as service:
+        return int(service.predict(ROW).json()["model"]["version"])
 
 
 def test_a_registry_moves_between_a_folder_and_a_bucket(finished: Vehins, bucket: Bucket, words: list[str]) -> None:

@@ -15,6 +15,7 @@ from vehins_runner import folders, manifest
 
 from vehins.data import conform
 from vehins.data.sources import ReadOptions, open_source
+from vehins.data.sources.mongodb import reading, source
 from vehins.data.sources.mongodb.decoding import decoder
 from vehins.errors import SettingsError
 
@@ -35,12 +36,20 @@ OID = ObjectId("65f0c0ffee0123456789abcd")
 UUID = uuid.UUID("0e984725-c51c-4bf4-9960-e1c80e27aba0")
 
 
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenth of the documents at a time: the server of the tests takes long to store many."""
+    monkeypatch.setattr(reading, "FETCHED", 1_000)
+    monkeypatch.setattr(source, "_HELD_ROWS", 5_000)
+
+
+@pytest.mark.usefixtures("small_batches")
 def test_every_document_is_a_row(mongodb: Mongo, collection: Any) -> None:
-    collection.insert_many([{"_id": i, "person": {"age": i % 90}, "y": i % 2} for i in range(25_000)])
+    collection.insert_many([{"_id": i, "person": {"age": i % 90}, "y": i % 2} for i in range(2_500)])
     found = pl.concat(batches(address(mongodb, collection), NESTED))
     assert conform.plain(found).columns == ["id", "age", "y"]
-    assert found["id"].to_list() == list(range(25_000))
-    assert found["age"].to_list() == [i % 90 for i in range(25_000)]
+    assert found["id"].to_list() == list(range(2_500))
+    assert found["age"].to_list() == [i % 90 for i in range(2_500)]
 
 
 def test_a_filter_chooses(mongodb: Mongo, collection: Any) -> None:
@@ -196,19 +205,21 @@ def test_a_value_in_the_way_of_a_path_is_seen(mongodb: Mongo, collection: Any) -
     assert unparsed["value"].to_list() == ["'x'"]
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_types_may_change_from_batch_to_batch(mongodb: Mongo, collection: Any) -> None:
-    ages = [*[True] * 11_000, *["7"] * 11_000, *[8.0] * 11_000]
+    ages = [*[True] * 1_100, *["7"] * 1_100, *[8.0] * 1_100]
     collection.insert_many([{"_id": i, "age": age, "y": 0} for i, age in enumerate(ages)])
     rows, unparsed = typed(batches(address(mongodb, collection), CUSTOMERS), CUSTOMERS)
     assert rows["age"].to_list() == [int(age) for age in ages]
     assert unparsed.is_empty()
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_batches_are_bounded(mongodb: Mongo, collection: Any) -> None:
-    collection.insert_many(customers(60_000))
+    collection.insert_many(customers(6_000))
     heights = [frame.height for frame in batches(address(mongodb, collection), CUSTOMERS)]
-    assert sum(heights) == 60_000
-    assert max(heights) <= 50_000
+    assert sum(heights) == 6_000
+    assert 1_000 < max(heights) <= 5_000
 
 
 def test_a_field_that_no_document_has_is_a_missing_column(mongodb: Mongo, collection: Any) -> None:
@@ -233,13 +244,14 @@ positive = 1
 """
 
 
+@pytest.mark.usefixtures("small_batches")
 def test_documents_in_and_rows_out_are_in_the_manifest(
     vehins: Vehins, place: Path, mongodb: Mongo, collection: Any
 ) -> None:
-    collection.insert_many([*customers(30_000), {"_id": 30_000, "age": [1]}, {"_id": "x"}])
+    collection.insert_many([*customers(6_000), {"_id": 6_000, "age": [1]}, {"_id": "x"}])
     vehins("ingest", "--source", address(mongodb, collection), "--schema", write_schema(place))
     result = manifest("Dataset")["result"]
-    assert (result["rows_read"], result["rows"], result["unparsed_cells"]) == (30_002, 30_002, 2)
+    assert (result["rows_read"], result["rows"], result["unparsed_cells"]) == (6_002, 6_002, 2)
 
 
 def test_a_document_lost_on_the_way_is_found_out(

@@ -378,7 +378,7 @@ def test_a_slow_server_is_not_waited_for(small, query):
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="does not answer in time") as caught:
         read(small.url, query=query, batch_rows=1000, **SLOW)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # the query would take 30
     assert "remote.read_timeout" in caught.value.hint
     assert _asleep(small) == 0
 

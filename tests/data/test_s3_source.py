@@ -184,7 +184,7 @@ class Scripted(BaseHTTPRequestHandler):
             self.reply(step[0], error(step[1]))
             return
         if step == "hang":
-            self.released.wait(10)
+            self.released.wait(60)
             self.close_connection = True
             return
         start = int((self.headers["Range"] or "bytes=0-")[6:-1])
@@ -222,7 +222,7 @@ def scripted(script=(), listing=()):
 
 
 def read_from(server, **remote):
-    patience = {"connect_timeout": 1, "read_timeout": 0.5, "attempts": 3, **remote}
+    patience = {"connect_timeout": 10, "read_timeout": 1, "attempts": 3, **remote}
     end = S3Settings(endpoint_url=f"http://127.0.0.1:{server.server_port}", path_style=True)
     batches = read("s3://bucket/a.csv", s3=end, remote=RemoteSettings(**patience))
     return [int(i) for batch in batches for i in batch["id"]]

@@ -282,19 +282,19 @@ def test_a_load_that_is_killed_leaves_whole_documents_and_is_completed_by_runnin
 
     with pymongo.MongoClient(server) as client:
         database = client[name]
-        kill_when(load(20_000), lambda: database["rows"].estimated_document_count() > 0)
+        kill_when(load(10_000), lambda: database["rows"].estimated_document_count() > 0)
         assert {len(document) for document in database["rows"].find()} == {13}
-        assert database["rows"].count_documents({}) < 20_000
-        assert load(20_000).wait() == 0
-        assert database["rows"].count_documents({}) == 20_000
+        assert database["rows"].count_documents({}) < 10_000
+        assert load(10_000).wait() == 0
+        assert database["rows"].count_documents({}) == 10_000
         kill_when(
-            load(12_000, "--replace"),
+            load(8_000, "--replace"),
             lambda: any(
                 found != "rows" and database[found].estimated_document_count() > 0
                 for found in database.list_collection_names()
             ),
         )
-        assert database["rows"].count_documents({}) == 20_000
+        assert database["rows"].count_documents({}) == 10_000
         client.drop_database(name)
 
 

@@ -228,7 +228,7 @@ def test_a_slow_statement_is_cancelled(small):
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="does not answer in time"), _session(small) as session:
         session.execute("WAITFOR DELAY '00:00:30'")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # the statement would take 30
 
 
 def test_ctrl_c_cancels_the_statement(small):
@@ -238,7 +238,7 @@ def test_ctrl_c_cancels_the_statement(small):
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), _session(small, read_timeout=60.0) as session:
         session.execute("WAITFOR DELAY '00:00:30'")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # the statement would take 30
 
 
 def _session(server, read_timeout=1.0):

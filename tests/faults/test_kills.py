@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_checks import check_whole
+from server_process import wait_until
 from vehins_runner import SETTINGS, STAGES, WORKSPACE, folders, manifest, production, production_history, versions
 
 from vehins.artifacts import lock
@@ -86,7 +87,7 @@ def test_killed_at_random_moments(server: Server, place: Path, vehins: Vehins, m
         # However often it was tried, it is one version and one move.
         assert len(versions()) == number // 3 + 1
         assert len(production_history()) == number // 3 + 1
-    assert killed > ROUNDS // 3
+    assert killed > ROUNDS // 6  # kills that met nothing show nothing; how many do depends on the load
     vehins("gc", "--apply", "--keep-runs", "1")
     assert [path for path in WORKSPACE.rglob(".tmp-*") if "registry" not in path.parts] == []
 
@@ -113,13 +114,15 @@ def test_gc_killed_at_random_moments(server: Server, place: Path, finished: Vehi
 def holder(server: Server, place: Path) -> Process:
     """A run that holds the workspace for a while."""
     process = server.start(place, "pipeline", "run", "--source", "demo://?rows=60000")
-    while not list((WORKSPACE / "runs").glob("*.json")):
-        time.sleep(0.005)
+    wait_until(lambda: list((WORKSPACE / "runs").glob("*.json")), lambda: process.err)
     return process
 
 
 def test_a_second_run_waits_and_names_the_holder(server: Server, place: Path, holder: Process) -> None:
+    holder.signal(signal.SIGSTOP)  # on a slow machine it could end before the second asks
     second = server.start(place, "pipeline", "run", "--json", *LENIENT)
+    wait_until(lambda: second.err.endswith("\n"), lambda: second.err)
+    holder.signal(signal.SIGCONT)
     assert second.wait() == 0
     assert second.err.startswith(
         f"Waiting for process {holder.pid} on {os.uname().nodename} (`vehins pipeline run`, since "

@@ -75,7 +75,7 @@ def test_one_of_many_creates_and_no_increment_is_lost(bucket):
 
 
 def test_sixteen_processes_push_and_promote(bucket, tmp_path):
-    crowd(place_in(bucket), tmp_path, float(os.environ.get("VEHINS_TEST_CROWD_SECONDS", "5")))
+    crowd(place_in(bucket), tmp_path, float(os.environ.get("VEHINS_TEST_CROWD_SECONDS", "2")))
 
 
 @pytest.mark.parametrize("wrong", [{"password": "wrong"}, {"user": "nobody"}])

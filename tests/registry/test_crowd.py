@@ -65,4 +65,4 @@ def onlooker(store_url):
 
 @pytest.mark.timeout(900)
 def test_sixteen_processes_push_and_promote(store_url, tmp_path):
-    crowd(store_url, tmp_path, float(os.environ.get("VEHINS_TEST_CROWD_SECONDS", "5")))
+    crowd(store_url, tmp_path, float(os.environ.get("VEHINS_TEST_CROWD_SECONDS", "2")))

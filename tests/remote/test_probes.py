@@ -31,7 +31,7 @@ def listening() -> Iterator[int]:
 
 def test_an_open_port() -> None:
     with listening() as port:
-        assert list(network("127.0.0.1", port, 5)) == [
+        assert list(network("127.0.0.1", port, 60)) == [
             Check("DNS", "ok", "127.0.0.1 is 127.0.0.1"),
             Check("port", "ok", f"{port} is open"),
         ]
@@ -39,7 +39,7 @@ def test_an_open_port() -> None:
 
 def test_a_closed_port() -> None:
     port = free_port()
-    dns, closed = network("127.0.0.1", port, 5)
+    dns, closed = network("127.0.0.1", port, 60)
     assert dns.verdict == "ok"
     assert (closed.name, closed.verdict, closed.exit_code) == ("port", "failed", 6)
     assert closed.found == f"{port}: Connection refused"
@@ -67,7 +67,7 @@ def test_a_port_that_swallows_what_is_sent() -> None:
             waiting.append(client)
         begin = time.monotonic()
         checks = list(network(*address, 0.3))
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 30  # left alone, the system tries for two minutes
         for client in waiting:
             client.close()
     assert checks[-1].found == f"{address[1]}: timed out"
@@ -96,7 +96,7 @@ def certificate(folder: Path, name: str) -> Path:
         folder / "cert",
         *subject,
     )
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
     path.write_bytes(path.read_bytes() + (folder / "cert").read_bytes())
     return path
 
@@ -121,7 +121,7 @@ def speaking_tls(context: ssl.SSLContext | None) -> Iterator[int]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield server.getsockname()[1]
-        thread.join(5)
+        thread.join(60)
 
 
 def context_of(path: Path) -> ssl.SSLContext:
@@ -133,7 +133,7 @@ def context_of(path: Path) -> ssl.SSLContext:
 def test_a_certificate_that_is_trusted(tmp_path: Path) -> None:
     path = certificate(tmp_path, "127.0.0.1")
     with speaking_tls(context_of(path)) as port:
-        check = tls("127.0.0.1", port, 5, str(path))
+        check = tls("127.0.0.1", port, 60, str(path))
     assert check == Check("TLS", "ok", "TLSv1.3, certificate trusted")
 
 
@@ -144,7 +144,7 @@ def test_a_certificate_that_is_trusted(tmp_path: Path) -> None:
 def test_a_certificate_that_is_not(name: str, trusted: bool, said: str, tmp_path: Path) -> None:
     path = certificate(tmp_path, name)
     with speaking_tls(context_of(path)) as port:
-        check = tls("127.0.0.1", port, 5, str(path) if trusted else None)
+        check = tls("127.0.0.1", port, 60, str(path) if trusted else None)
     assert check.failed
     assert said in check.found
     assert "Trust the authority" in check.mend
@@ -152,7 +152,7 @@ def test_a_certificate_that_is_not(name: str, trusted: bool, said: str, tmp_path
 
 def test_a_server_that_speaks_something_else() -> None:
     with speaking_tls(None) as port:
-        check = tls("127.0.0.1", port, 5)
+        check = tls("127.0.0.1", port, 60)
     assert check.failed
     assert "speaks TLS at this port" in check.mend
 

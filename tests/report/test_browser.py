@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,10 +10,11 @@ import report_samples as samples
 from vehins.report import page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    from chromium import Window
+
 PAGES = ("accepted", "nothing", "compared")
 # The luminance of WCAG 2.2, and from it the contrast of two colours; what is transparent shows what lies below it.
 CONTRAST = """
@@ -60,24 +59,6 @@ OVERLAPS = """
 """
 
 
-def executable() -> str | None:
-    named = os.environ.get("VEHINS_TEST_CHROMIUM")
-    return named or next(filter(None, map(shutil.which, NAMES)), None)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium; the tests are skipped where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    found = executable()
-    if found is None:
-        pytest.skip("There is no Chromium here (`apt-get install chromium`, or name one in VEHINS_TEST_CHROMIUM)")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of reports."""
@@ -93,32 +74,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Opened:
-    """A page on a screen, with all that the browser fetched for it and complained of."""
-
-    def __init__(self, browser: Any, path: Path, width: int, theme: str) -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=theme, offline=True)
-        self.page = self.context.new_page()
-        self.fetched: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.fetched.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.goto(path.as_uri())
-
-
 @pytest.fixture
-def opened(browser: Any, pages: Path) -> Iterator[Any]:
-    """Opens pages, and closes them afterwards."""
-    shown: list[Opened] = []
+def opened(window: Callable[..., Window], pages: Path) -> Callable[..., Window]:
+    """Opens pages on a screen without a network."""
 
-    def open_page(name: str, width: int = 400, theme: str = "light") -> Opened:
-        shown.append(Opened(browser, pages / f"{name}.html", width, theme))
-        return shown[-1]
+    def open_page(name: str, width: int = 400, theme: str = "light") -> Window:
+        found = window(viewport={"width": width, "height": 800}, color_scheme=theme, offline=True)
+        found.page.goto((pages / f"{name}.html").as_uri())
+        return found
 
-    yield open_page
-    for found in shown:
-        found.context.close()
+    return open_page
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -40,7 +40,7 @@ class Mongo:
         """A client of the server, closed at the end of the block."""
         import pymongo
 
-        found: Any = pymongo.MongoClient(self.url, serverSelectionTimeoutMS=5_000)
+        found: Any = pymongo.MongoClient(self.url, serverSelectionTimeoutMS=30_000)
         with found as client:
             yield client
 

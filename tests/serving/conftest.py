@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
-from serving_models import app_of, build
+from made_once import made_once
+from serving_models import app_of, build, settings_in
 
 from vehins.serving.predictor import Predictor, load
 
@@ -25,7 +27,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         patch.chdir(tmp_path_factory.mktemp("empty"))  # no vehins.toml and no .env
         for name in [name for name in os.environ if name.startswith("VEHINS_")]:
             patch.delenv(name)
-        yield build(tmp_path_factory.mktemp("served"))
+        made = made_once(tmp_path_factory, "served", build)
+        yield settings_in(shutil.copytree(made, tmp_path_factory.mktemp("served") / "workspace"))
 
 
 @pytest.fixture(scope="session")

@@ -51,10 +51,15 @@ class Silent:
     def note(self, text: str) -> None: ...
 
 
+def settings_in(folder: Path, **flags: str) -> Settings:
+    """Settings of a workspace with a small model."""
+    given = {"workspace": str(folder), "source": "demo://?rows=4000", "train.max_rounds": "30", "threads": "1"}
+    return settings.load(given | flags).settings
+
+
 def build(folder: Path, **flags: str) -> Settings:
     """Run the whole chain on a small demo, and return settings to serve its model."""
-    given = {"workspace": str(folder), "source": "demo://?rows=4000", "train.max_rounds": "30", "threads": "1"}
-    loaded = settings.load(given | flags).settings
+    loaded = settings_in(folder, **flags)
     report = pipeline.execute(loaded, pipeline.STAGES, Silent(), command="test")
     assert report.error is None
     return loaded

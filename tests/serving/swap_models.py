@@ -1,22 +1,14 @@
-"""Versions of a model that differ in what they answer, good ones and broken ones, and a service to follow them."""
+"""Versions of a model that differ in what they answer, good ones and broken ones."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 from serving_models import GOOD
-from vehins_runner import child_environment
 
 from vehins.data.schema import load as load_schema
 from vehins.model import bundle
@@ -24,12 +16,11 @@ from vehins.registry.registry import Registry
 from vehins.registry.stores import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
     from vehins.model.bundle import Bundle
     from vehins.settings import Settings
 
-PATIENCE = 90.0  # seconds; the machine may be busy
 SHORT = {name: value for name, value in GOOD.items() if name != "Vintage"}
 """A row for a model that does not look at Vintage."""
 
@@ -108,114 +99,6 @@ class Publisher:
             store.delete(key) if hasattr(store, "delete") else Path(store.url, key).unlink()
         else:
             store.put(key, change(store.get(key).data))
-
-
-class Service:
-    """`vehins serve` in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process, self.log_file = process, log
-        self.url = ""
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace")
-
-    @property
-    def port(self) -> int:
-        return int(self.url.rpartition(":")[2])
-
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, trust_env=False, timeout=PATIENCE)
-
-    def predict(self, *rows: Mapping[str, Any]) -> httpx.Response:
-        return httpx.post(self.url + "/v1/predict", json={"rows": rows}, trust_env=False, timeout=PATIENCE)
-
-    def model(self) -> dict[str, Any]:
-        return self.get("/v1/model").json()
-
-    def version(self) -> int | None:
-        """The version that answers."""
-        response = self.get("/v1/model")
-        return response.json()["version"] if response.status_code == 200 else None
-
-    def wait_for(self, what: Callable[[], object]) -> None:
-        """Wait until something holds."""
-        wait_until(what, lambda: f"exit code {self.process.poll()}\n{self.log}")
-
-    def wait_for_version(self, version: int) -> None:
-        self.wait_for(lambda: self.version() == version)
-
-    def wait_for_failure(self, version: int) -> dict[str, Any]:
-        """Wait until a version is reported that could not take over; the report."""
-
-        def failure() -> dict[str, Any]:
-            return self.model()["service"]["last_failure"] or {}
-
-        self.wait_for(lambda: failure().get("version") == version)
-        return failure()
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """End it, and return its exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
-
-
-def wait_until(what: Callable[[], object], told: Callable[[], str] = str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline, told()
-        time.sleep(0.05)
-
-
-@contextmanager
-def serving(
-    settings: Settings, folder: Path, *words: str, env: Mapping[str, str] | None = None, wait: bool = True
-) -> Iterator[Service]:
-    """Run `vehins serve` until the end of the block."""
-    log = folder / f"serve-{time.time_ns()}.log"
-    given = ["--port", "0", "--workspace", str(settings.workspace), "--registry", settings.registry_url]
-    if settings.s3.endpoint_url:
-        given += ["--set", f"s3.endpoint_url={settings.s3.endpoint_url}", "--set", "s3.path_style=true"]
-    quick = ["--set", "serve.poll_seconds=0.2", "--set", "serve.leave_seconds=0", "--set", "threads=1"]
-    command = [sys.executable, "-m", "vehins", "serve", *given, *quick, *words]
-    with log.open("wb") as err:
-        process = subprocess.Popen(
-            command, stderr=err, stdout=err, cwd=folder, env=child_environment(**(env or {})), stdin=subprocess.DEVNULL
-        )
-    service = Service(process, log)
-    try:
-        if wait:
-            wait_for_url(service)
-        yield service
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for_url(service: Service) -> None:
-    """Wait until it says where it listens."""
-
-    def found() -> bool:
-        match = re.search(r" on (http://\S+?)(?: |,)", service.log)
-        service.url = match[1] if match else ""
-        return bool(match) or service.process.poll() is not None
-
-    wait_until(found, lambda: service.log)
-    assert service.url, f"exit code {service.process.poll()}\n{service.log}"
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a supervisor has started and that serve, by their pids."""
-    import psutil
-
-    found = psutil.Process(pid).children()
-    return [child.pid for child in found if "spawn_main" in " ".join(child.cmdline())]
 
 
 def is_slow() -> bool:

@@ -12,7 +12,8 @@ import hostile
 import httpx
 import psutil
 import pytest
-from running import Service, command, environment, running
+from server_process import wait_until
+from service_process import Service, command, environment, serving
 from serving_models import GOOD
 
 from vehins.serving import connections
@@ -31,7 +32,7 @@ KEPT = GOOD_REQUEST.replace(b"Connection: close", b"Connection: keep-alive")
 
 @pytest.fixture(scope="module")
 def service(served: Settings) -> Iterator[Service]:
-    with running(served, VEHINS_API_KEYS=KEY) as found:
+    with serving(served, env={"VEHINS_API_KEYS": KEY}) as found:
         yield found
 
 
@@ -158,7 +159,7 @@ def test_who_is_still_sending_reads_the_refusal(service: Service, size: int, hea
 
 
 def test_a_kept_connection_serves_on_after_a_refusal(service: Service) -> None:
-    with httpx.Client(base_url=service.url, trust_env=False, headers={"X-API-Key": KEY}) as client:
+    with httpx.Client(base_url=service.url, trust_env=False, timeout=60, headers={"X-API-Key": KEY}) as client:
         statuses = [
             client.post("/v1/predict", content=body).status_code for body in (b"{", hostile.BODY, b"", hostile.BODY)
         ]
@@ -166,9 +167,10 @@ def test_a_kept_connection_serves_on_after_a_refusal(service: Service) -> None:
 
 
 def test_nothing_of_a_key_is_in_what_the_service_says(service: Service) -> None:
-    httpx.get(service.url + "/v1/model", headers={"X-API-Key": KEY}, trust_env=False)
-    httpx.get(service.url + "/v1/model", headers={"X-API-Key": "wrong" + KEY}, trust_env=False)
-    assert not any(KEY in line for line in service.said)
+    for key in (KEY, "wrong" + KEY):
+        service.get("/v1/model", headers={"X-API-Key": key, "X-Request-ID": f"with-{len(key)}"})
+    wait_until(lambda: all(f"with-{length}" in service.err for length in (len(KEY), len(KEY) + 5)))
+    assert KEY not in service.err
 
 
 @asynccontextmanager
@@ -259,8 +261,8 @@ def test_more_connections_than_there_may_be() -> None:
     [({}, "The service needs an API key here"), ({"VEHINS_API_KEYS": "too-short"}, "An API key is too short")],
 )
 def test_it_does_not_start_open_to_the_world(served: Settings, variables: dict[str, str], headline: str) -> None:
-    words = command(served, "--host", "0.0.0.0", "--json")
-    ended = subprocess.run(words, env=environment(variables), capture_output=True, text=True, check=False)
+    words, env = command("--host", "0.0.0.0", "--json"), environment(served, **variables)
+    ended = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     assert ended.returncode == 3
     error = json.loads(ended.stdout)["error"]
     assert error["headline"] == headline
@@ -268,6 +270,5 @@ def test_it_does_not_start_open_to_the_world(served: Settings, variables: dict[s
 
 
 def test_it_starts_open_to_the_world_when_it_is_told_to(served: Settings) -> None:
-    with running(served, "--host", "0.0.0.0", "--allow-anonymous") as service:
-        answer = httpx.post(service.url + "/v1/predict", json={"rows": [GOOD]}, trust_env=False)
-        assert answer.status_code == 200
+    with serving(served, "--host", "0.0.0.0", "--allow-anonymous") as service:
+        assert service.predict(GOOD).status_code == 200

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
-import subprocess
-import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httpx
+from service_process import serving
 from serving_models import GOOD
-
-import vehins
 
 if TYPE_CHECKING:
     from vehins.serving.predictor import Predictor
@@ -53,23 +45,12 @@ HEAVY = {
 
 def test_a_service_imports_nothing_heavy(served: Settings, predictor: Predictor) -> None:
     """With a registry in a folder; one on S3 takes boto3."""
-    paths = os.pathsep.join(filter(None, (str(Path(vehins.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    options = ["--port", "0", "-w", str(served.workspace), "--model-name", served.model_name]
-    command = [sys.executable, "-c", PROGRAM, "serve", *options, "--registry", served.registry_url]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, **pipes) as process:
-        try:
-            assert process.stderr is not None
-            said = next(filter(None, (re.search(r"^Serving .* on (http://\S+),", line) for line in process.stderr)))
-            url = said[1] + "/v1/predict"
-            for rows in ([GOOD], [GOOD] * 3, [GOOD] * 500):
-                answers = httpx.post(url, json={"rows": rows}, trust_env=False, timeout=60).json()["predictions"]
-                assert {answer["probability"] for answer in answers} == {predictor.predict([GOOD])[0].probability}
-            assert httpx.post(url, json={"rows": [{}]}, trust_env=False, timeout=60).status_code == 422
-            process.send_signal(signal.SIGTERM)
-            out, _ = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    loaded = set(json.loads(out))
+    with serving(served, program=("-c", PROGRAM)) as service:
+        for count in (1, 3, 500):
+            answers = service.predict(*[GOOD] * count).json()["predictions"]
+            assert {answer["probability"] for answer in answers} == {predictor.predict([GOOD])[0].probability}
+        assert service.predict({}).status_code == 422
+        assert service.stop() == 0
+    loaded = set(json.loads(service.out))
     assert "vehins.model.native" in loaded
     assert not loaded & HEAVY

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import base64
 import csv
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from service_process import serving
 from serving_models import GOOD
 from test_form_page import spoilt
 
-import vehins
 from vehins import scoring
 from vehins.data import demo
 from vehins.serving.page import words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from chromium import Window
 
     from vehins.serving.predictor import Predictor
     from vehins.settings import Settings
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-PROGRAM = """
-import sys
-from vehins.serving.server import run
-from vehins.settings import Settings
-run(Settings.model_validate_json(sys.argv[1]), lambda url: print(url, flush=True))
-"""
 # The browser itself says so of every answer that is a refusal.
 REFUSED = "Failed to load resource: the server responded with a status of 422 (Unprocessable Entity)"
 # The luminance of WCAG 2.2, and from it the contrast of two colours; what is transparent shows what lies below it.
@@ -90,50 +81,18 @@ DROP = """
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A Chromium; the tests are skipped where there is none."""
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    found = os.environ.get("VEHINS_TEST_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("There is no Chromium here (`apt-get install chromium`, or name one in VEHINS_TEST_CHROMIUM)")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def url(browser: Any, served: Settings) -> Iterator[str]:
     """The address of a process that serves."""
-    serve = served.serve.model_copy(update={"port": 0, "max_body_bytes": 200_000})
-    there = served.model_copy(update={"serve": serve})
-    paths = os.pathsep.join(filter(None, (str(Path(vehins.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-c", PROGRAM, there.model_dump_json(by_alias=True)]
-    with subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
-            process.wait(30)
+    with serving(served, "--set", "serve.max_body_bytes=200000") as service:
+        yield service.url
 
 
 class Visit:
-    """A page on a screen, with all that the browser fetched for it and complained of."""
+    """The page in a window of its own."""
 
-    def __init__(self, browser: Any, url: str, width: int, theme: str, scripts: bool) -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 800}, color_scheme=theme, java_script_enabled=scripts
-        )
-        self.page = self.context.new_page()
+    def __init__(self, window: Window, url: str) -> None:
+        self.page, self.fetched, self.complaints = window.page, window.fetched, window.complaints
         self.url = url
-        self.fetched: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.fetched.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(url)
 
     def fill(self, **values: object) -> None:
@@ -154,17 +113,14 @@ class Visit:
 
 
 @pytest.fixture
-def visit(browser: Any, url: str) -> Iterator[Callable[..., Visit]]:
-    """Opens the page, and closes it afterwards."""
-    opened: list[Visit] = []
+def visit(window: Callable[..., Window], url: str) -> Callable[..., Visit]:
+    """Opens the page."""
 
-    def visit_page(width: int = 1280, theme: str = "light", scripts: bool = True) -> Visit:
-        opened.append(Visit(browser, url, width, theme, scripts))
-        return opened[-1]
+    def open_page(width: int = 1280, theme: str = "light", scripts: bool = True) -> Visit:
+        screen = {"width": width, "height": 800}
+        return Visit(window(viewport=screen, color_scheme=theme, java_script_enabled=scripts), url)
 
-    yield visit_page
-    for found in opened:
-        found.context.close()
+    return open_page
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pytest
+from server_process import wait_until
+from service_process import serving
 from serving_models import GOOD, ask
-from serving_process import service, until
 
 from vehins.data.demo import batches
 from vehins.errors import StorageError
@@ -109,14 +110,14 @@ def test_a_part_is_written_when_it_is_full_or_old(ready: Ready, tmp_path: Path) 
     answers = ready.predictor.predict(rows)
     for _ in range(3):
         log.answered(ready, rows, answers)
-        until(lambda: log._waiting == 0)
-    until(lambda: kept(metrics) == 80)
+        wait_until(lambda: log._waiting == 0)
+    wait_until(lambda: kept(metrics) == 80)
     assert [pl.read_parquet(path).height for path in parts(tmp_path)] == [80]
     log.close(60)
     assert [pl.read_parquet(path).height for path in parts(tmp_path)] == [80, 40]
     old = PredictionLog(tmp_path / "old", metrics, Limits(part_seconds=0.2))
     old.answered(ready, rows, answers)
-    until(lambda: parts(tmp_path / "old"))
+    wait_until(lambda: parts(tmp_path / "old"))
     old.close(60)
 
 
@@ -151,7 +152,7 @@ def test_nothing_that_a_row_can_be_ends_the_log(ready: Ready, tmp_path: Path, ca
     log = PredictionLog(tmp_path, metrics)
     answers = ready.predictor.predict([GOOD])
     log.answered(ready, [{**GOOD, "Age": object()}], answers)  # type: ignore[dict-item]
-    until(lambda: dropped(metrics, "fault") == 1)
+    wait_until(lambda: dropped(metrics, "fault") == 1)
     log.answered(ready, [GOOD], answers)
     log.close(60)
     assert read(tmp_path).height == 1
@@ -206,12 +207,12 @@ def test_a_full_disk_costs_rows_and_nothing_else(
         filler.write_bytes(b"\0" * (free.f_bavail * free.f_frsize))
         for number in (1, 2):
             log.answered(ready, rows, answers)
-            until(lambda number=number: dropped(metrics, "disk") == number * 500)
+            wait_until(lambda number=number: dropped(metrics, "disk") == number * 500)
         assert list(disk.rglob(".tmp-*")) == parts(disk) == []
         assert [record.levelname for record in caplog.records] == ["ERROR"]  # once, not for every part
         filler.unlink()
         log.answered(ready, rows, answers)
-        until(lambda: kept(metrics) == 500)
+        wait_until(lambda: kept(metrics) == 500)
         log.close(60)
         assert read(disk).height == 500
         assert "being written again" in caplog.text
@@ -235,15 +236,15 @@ def test_a_service_keeps_all_rows_when_it_is_told_to_end_and_whole_parts_when_it
     served: Settings, tmp_path: Path
 ) -> None:
     settings = served.model_copy(update={"prediction_log": tmp_path})
-    with service(settings) as found:
+    with serving(settings) as found:
         for rows in (rows_of(1), rows_of(300), rows_of(1_000)):
-            assert found.predict(rows).status_code == 200
+            assert found.predict(*rows).status_code == 200
         found.stop()
     assert found.process.returncode == 0
     assert read(tmp_path).height == 1_301
     assert {line["request_id"] for line in found.requests} == set(read(tmp_path)["request_id"])
-    with service(settings) as found:
-        assert found.predict(rows_of(10)).status_code == 200
+    with serving(settings) as found:
+        assert found.predict(*rows_of(10)).status_code == 200
         found.stop(signal.SIGKILL)
     assert read(tmp_path).height == 1_301  # the last minute is what a kill costs
 

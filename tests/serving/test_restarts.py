@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 from s3_client import S3Server, new_bucket
-from server_process import HOST, answers, free_port, program, running
+from server_process import HOST, PATIENCE, answers, free_port, program, running, wait_until
+from service_process import Service, serving
 from serving_models import GOOD
-from swap_models import Publisher, Service, children, is_slow, serving, variant, wait_for_url, wait_until
+from swap_models import Publisher, is_slow, variant
 
 from vehins.registry.stores import open_store
 from vehins.serving import kept, trial
@@ -84,14 +85,14 @@ def why(service: Service) -> str:
 # --- without a registry -----------------------------------------------------------------------------------------------
 
 
-def test_a_start_without_the_registry(settings: Settings, tmp_path: Path) -> None:
-    with serving(settings, tmp_path) as service:
+def test_a_start_without_the_registry(settings: Settings) -> None:
+    with serving(settings) as service:
         assert ready_of(service)["source"] == "registry"
-    with unreachable(settings), serving(settings, tmp_path) as service:
+    with unreachable(settings), serving(settings) as service:
         found = ready_of(service)
         assert (found["source"], found["model"]["version"]) == ("cache", 1)
         assert found["check"]["fault"] == "The registry does not answer."
-        assert "answers from the cache, verified last at" in service.log
+        service.wait_for(lambda: "answers from the cache, verified last at" in service.err)
         assert service.predict(GOOD).json()["model"]["version"] == 1
 
 
@@ -114,17 +115,18 @@ def test_an_s3_registry_that_is_killed_and_comes_back(settings: Settings, tmp_pa
 
     with running(command, tmp_path / "s3-1.log", lambda: answers(port), variables) as process:
         there = filled()
-        with serving(there, tmp_path, *patient, env=server.variables) as service:
+        with serving(there, *patient, env=server.variables) as service:
+            service.wait_for_version(1)
             assert ready_of(service)["source"] == "registry"
             process.kill()
             process.wait()
             service.wait_for(lambda: ready_of(service)["check"]["fault"] == "The registry does not answer.")
             assert service.predict(GOOD).status_code == 200
-    with serving(there, tmp_path, *patient, env=server.variables) as service:
+    with serving(there, *patient, env=server.variables) as service:
         assert ready_of(service)["source"] == "cache"
     shutil.rmtree(there.workspace)
-    with serving(there, tmp_path, *patient, env=server.variables) as service:
-        assert why(service) == "The registry does not answer."
+    with serving(there, *patient, env=server.variables) as service:
+        service.wait_for(lambda: why(service) == "The registry does not answer.")
         with running(command, tmp_path / "s3-2.log", lambda: answers(port), variables):
             client = server.client()
             name = there.registry_url.removeprefix("s3://")
@@ -142,23 +144,23 @@ def test_an_s3_registry_that_is_killed_and_comes_back(settings: Settings, tmp_pa
 def test_a_registry_that_is_not_there_yet(settings: Settings, tmp_path: Path) -> None:
     """A box may be started before the first training."""
     empty = settings.model_copy(update={"registry": str(tmp_path / "new"), "workspace": tmp_path / "other"})
-    with serving(empty, tmp_path) as service:
-        assert why(service) == "No version of vehicle-insurance is in production yet."
+    with serving(empty) as service:
+        service.wait_for(lambda: why(service) == "No version of vehicle-insurance is in production yet.")
         shutil.copytree(settings.registry_url, tmp_path / "copied")
         (tmp_path / "copied").rename(tmp_path / "new")
         service.wait_for_version(1)
         assert ready_of(service)["source"] == "registry"
 
 
-def test_a_broken_version_in_production(settings: Settings, tmp_path: Path) -> None:
+def test_a_broken_version_in_production(settings: Settings) -> None:
     """With nothing to fall back on, the start ends; with a copy of the version before, that one answers."""
     publisher = Publisher(settings)
     publisher.promote(4)
-    with serving(settings, tmp_path, wait=False) as service:
-        assert service.process.wait(60) == 4
-        assert "Golden row 1" in service.log
+    with serving(settings, wait=False) as service:
+        assert service.process.wait(PATIENCE) == 4
+        assert "Golden row 1" in service.err
     kept.keep(kept.Place.of(settings, publisher.store.url), publisher.registry.version(1))
-    with serving(settings, tmp_path) as service:
+    with serving(settings) as service:
         service.wait_for_failure(4)
         found = service.model()
         assert (found["version"], found["service"]["source"]) == (1, "cache")
@@ -167,16 +169,16 @@ def test_a_broken_version_in_production(settings: Settings, tmp_path: Path) -> N
         assert ready_of(service)["source"] == "registry"
 
 
-def test_what_waiting_does_not_mend_ends_the_start(settings: Settings, tmp_path: Path) -> None:
-    with serving(settings, tmp_path, "--version", "9", wait=False) as service:
-        assert service.process.wait(60) == 6
-        assert "There is no version 9" in service.log
-    with serving(settings, tmp_path, "--registry", "ftp://models", wait=False) as service:
-        assert service.process.wait(60) == 3
+def test_what_waiting_does_not_mend_ends_the_start(settings: Settings) -> None:
+    with serving(settings, "--version", "9", wait=False) as service:
+        assert service.process.wait(PATIENCE) == 6
+        assert "There is no version 9" in service.err
+    with serving(settings, "--registry", "ftp://models", wait=False) as service:
+        assert service.process.wait(PATIENCE) == 3
 
 
-def test_a_pinned_version(settings: Settings, tmp_path: Path) -> None:
-    with serving(settings, tmp_path, "--version", "2") as service:
+def test_a_pinned_version(settings: Settings) -> None:
+    with serving(settings, "--version", "2") as service:
         assert (service.version(), service.model()["service"]["pinned"]) == (2, True)
 
 
@@ -184,29 +186,29 @@ def test_a_pinned_version(settings: Settings, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
-def test_a_process_that_is_killed_while_it_fetches(settings: Settings, tmp_path: Path) -> None:
+def test_a_process_that_is_killed_while_it_fetches(settings: Settings) -> None:
     shutil.rmtree(settings.workspace / "cache")
     path = Path(settings.registry_url, "models", settings.model_name, "versions", "1", "bundle", "model.txt")
     whole = path.read_bytes()
     path.unlink()
     os.mkfifo(path)  # who reads it waits for ever
-    with serving(settings, tmp_path, wait=False) as service:
+    with serving(settings, wait=False) as service:
         service.wait_for(lambda: list((settings.workspace / "cache").glob(".tmp-*")))
         service.process.kill()
         service.process.wait()
     path.unlink()
     path.write_bytes(whole)
-    with serving(settings, tmp_path) as service:
+    with serving(settings) as service:
         assert service.version() == 1
         assert ready_of(service)["source"] == "registry"
 
 
-def test_two_services_on_one_workspace(settings: Settings, tmp_path: Path) -> None:
+def test_two_services_on_one_workspace(settings: Settings) -> None:
     shutil.rmtree(settings.workspace)
-    with serving(settings, tmp_path, wait=False) as one, serving(settings, tmp_path, wait=False) as two:
+    with serving(settings, wait=False) as one, serving(settings, wait=False) as two:
         for service in (one, two):
-            wait_for_url(service)
-            assert service.version() == 1
+            service.wait_for_url()
+            service.wait_for_version(1)
         Publisher(settings).promote(2)
         for service in (one, two):
             service.wait_for_version(2)
@@ -216,43 +218,53 @@ def test_two_services_on_one_workspace(settings: Settings, tmp_path: Path) -> No
 # --- several processes ------------------------------------------------------------------------------------------------
 
 
-def test_workers_follow_die_and_come_back(settings: Settings, tmp_path: Path) -> None:
-    with serving(settings, tmp_path, "--workers", "2") as service:
-        assert "with 2 workers" in service.log
-        first = children(service.process.pid)
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; of one that has ended something may stay for whoever has to bury it."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_workers_follow_die_and_come_back(settings: Settings) -> None:
+    with serving(settings, "--workers", "2") as service:
+        assert "with 2 workers" in service.err
+        first = service.children()
         assert len(first) == 2
         Publisher(settings).promote(2)
-        service.wait_for(lambda: service.log.count("Version 2 answers now") == 2)
+        service.wait_for(lambda: service.err.count("Version 2 answers now") == 2)
         os.kill(first[0], signal.SIGKILL)
         for _ in range(20):
             assert service.predict(GOOD).json()["model"]["version"] == 2
-        service.wait_for(lambda: "Worker 1" in service.log or "Worker 2" in service.log)
-        service.wait_for(lambda: service.log.count("Version 2 answers now") == 3)
-        now = children(service.process.pid)
+        service.wait_for(lambda: "Worker 1" in service.err or "Worker 2" in service.err)
+        service.wait_for(lambda: service.err.count("Version 2 answers now") == 3)
+        now = service.children()
         assert (len(now), first[0] in now, first[1] in now) == (2, False, True)
-        assert service.log.count("has ended") == 1
+        assert service.err.count("has ended") == 1
         service.process.kill()  # without a supervisor they end by themselves
         service.process.wait()
-        wait_until(lambda: not any(psutil.pid_exists(pid) for pid in now))
+        wait_until(lambda: not any(is_alive(pid) for pid in now))
 
 
-def test_workers_that_cannot_start_end_the_service_with_their_error(settings: Settings, tmp_path: Path) -> None:
+def test_workers_that_cannot_start_end_the_service_with_their_error(settings: Settings) -> None:
     Publisher(settings).promote(4)
-    with serving(settings, tmp_path, "--workers", "2", wait=False) as service:
-        assert service.process.wait(60) == 4
-        assert "Error: The model bundle" in service.log
-        assert "Golden row 1" in service.log
+    with serving(settings, "--workers", "2", wait=False) as service:
+        assert service.process.wait(PATIENCE) == 4
+        assert "Error: The model bundle" in service.err
+        assert "Golden row 1" in service.err
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
 def half_a_request(service: Service) -> tuple[socket.socket, bytes]:
-    """A connection with a request of which the end is missing, and that end."""
+    """A connection with a request that is under way, and of which the end is missing; and that end."""
     body = json.dumps({"rows": [GOOD]}).encode()
-    head = f"POST /v1/predict HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    found = socket.create_connection((HOST, service.port), 60)
-    found.sendall(head + body[:-5])
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    found = socket.create_connection((HOST, service.port), PATIENCE)
+    found.sendall(head.encode())
+    assert found.recv(100).startswith(b"HTTP/1.1 100")  # from here on the service knows of it
+    found.sendall(body[:-5])
     return found, body[-5:]
 
 
@@ -265,11 +277,9 @@ def refuses(service: Service) -> bool:
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_what_is_under_way_is_answered_and_probes_are_told_first(
-    settings: Settings, tmp_path: Path, workers: str
-) -> None:
-    more = ["--workers", workers, "--set", "serve.leave_seconds=3", "--set", "serve.drain_seconds=30"]
-    with serving(settings, tmp_path, *more) as service:
+def test_what_is_under_way_is_answered_and_probes_are_told_first(settings: Settings, workers: str) -> None:
+    more = ["--workers", workers, "--set", "serve.leave_seconds=6", "--set", "serve.drain_seconds=90"]
+    with serving(settings, *more) as service:
         slow, rest = half_a_request(service)
         with slow:
             service.process.send_signal(signal.SIGTERM)
@@ -286,16 +296,16 @@ def test_what_is_under_way_is_answered_and_probes_are_told_first(
                 answer += chunk
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in answer.lower()
-        assert service.process.wait(60) == 0
+        assert service.process.wait(PATIENCE) == 0
 
 
-def test_draining_has_an_end_and_a_second_signal_ends_at_once(settings: Settings, tmp_path: Path) -> None:
-    with serving(settings, tmp_path, "--set", "serve.drain_seconds=1") as service:
+def test_draining_has_an_end_and_a_second_signal_ends_at_once(settings: Settings) -> None:
+    with serving(settings, "--set", "serve.drain_seconds=1") as service:
         slow, _ = half_a_request(service)
         with slow:
             assert service.stop() == 0  # and the request is lost, as there has been time enough for it
     for workers in WORKERS:
-        with serving(settings, tmp_path, "--workers", workers, "--set", "serve.drain_seconds=600") as service:
+        with serving(settings, "--workers", workers, "--set", "serve.drain_seconds=600") as service:
             slow, _ = half_a_request(service)
             with slow:
                 service.process.send_signal(signal.SIGINT)
@@ -310,7 +320,7 @@ def test_what_is_under_way_is_answered_when_the_terminal_closes(
     settings: Settings, tmp_path: Path, workers: str
 ) -> None:
     more = ["--workers", workers, "--set", "serve.leave_seconds=600", "--set", "serve.drain_seconds=600"]
-    with serving(settings, tmp_path, *more) as service:
+    with serving(settings, *more) as service:
         slow, rest = half_a_request(service)
         with slow:
             process = psutil.Process(service.process.pid)
@@ -329,7 +339,7 @@ def test_what_is_under_way_is_answered_when_the_terminal_closes(
 def test_a_service_that_is_to_outlive_its_terminal_does(settings: Settings, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does; a child inherits it
     try:
-        with serving(settings, tmp_path) as service:
+        with serving(settings) as service:
             service.process.send_signal(signal.SIGHUP)
             assert service.predict(GOOD).status_code == 200
             assert service.stop() == 0
@@ -342,7 +352,7 @@ def test_a_signal_while_the_registry_hangs_ends_the_start(settings: Settings, tm
         there = settings.model_copy(update={"registry": "s3://models", "workspace": tmp_path / "empty"})
         there = there.model_copy(update={"s3": S3Server(f"http://{HOST}:{silent.getsockname()[1]}").s3})
         login = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}
-        with serving(there, tmp_path, env=login) as service:
+        with serving(there, env=login) as service:
             assert why(service) == "The model is being loaded."
             assert service.stop() == 0
 
@@ -350,16 +360,16 @@ def test_a_signal_while_the_registry_hangs_ends_the_start(settings: Settings, tm
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def test_memory_does_not_grow_with_swaps(settings: Settings, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_swaps(settings: Settings) -> None:
     swaps = 50 if is_slow() else 12
     publisher = Publisher(settings)
-    with serving(settings, tmp_path, "--set", "serve.poll_seconds=0.1") as service:
-        process, sizes = psutil.Process(service.process.pid), []
+    with serving(settings, "--set", "serve.poll_seconds=0.1") as service:
+        sizes = []
         for number in range(swaps):
             version = 2 + number % 2
             publisher.promote(version)
             service.wait_for_version(version)
             assert service.predict(GOOD).status_code == 200
-            sizes.append(process.memory_info().rss / 1e6)
+            sizes.append(service.rss / 1e6)
         print(f"\nRSS in MB over {swaps} swaps: {[round(size, 1) for size in sizes[:: max(1, swaps // 10)]]}")
         assert sizes[-1] - sizes[swaps // 4] < 10

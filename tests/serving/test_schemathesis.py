@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from running import running
+from service_process import serving
 
 from vehins.serving import explain
 
@@ -38,7 +38,7 @@ def check(url: str, folder: Path, *words: str) -> str:
 
 def test_all_checks(served: Settings, tmp_path: Path) -> None:
     # With more, the document could not say that fewer rows are taken with reasons.
-    with running(served, "--set", f"serve.max_rows={explain.MAX_ROWS}") as service:
+    with serving(served, "--set", f"serve.max_rows={explain.MAX_ROWS}") as service:
         said = check(service.url, tmp_path, "--checks=all", f"--max-examples={EXAMPLES}")
     assert "No issues found" in said
     assert "skipped" not in said.partition("Coverage")[2]
@@ -46,6 +46,6 @@ def test_all_checks(served: Settings, tmp_path: Path) -> None:
 
 def test_no_operation_forgets_to_ask_for_the_key(served: Settings, tmp_path: Path) -> None:
     """Wrong keys are among what it tries, so that it meets the end of guessing as well."""
-    with running(served, VEHINS_API_KEYS=KEY) as service:
+    with serving(served, env={"VEHINS_API_KEYS": KEY}) as service:
         header = f"Authorization: Bearer {KEY}"
         check(service.url, tmp_path, "--phases=examples,fuzzing", "--checks=all", "--max-examples=5", "-H", header)

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from service_process import serving
 from serving_models import GOOD
 
-import vehins
 from vehins.errors import ConfigurationError, UnreachableError, VehinsError
 from vehins.serving import listener, predict, server, watcher
 
 if TYPE_CHECKING:
     from vehins.serving.predictor import Predictor
     from vehins.settings import Settings
-
-PROGRAM = """
-import sys
-from vehins.serving.server import run
-from vehins.settings import Settings
-run(Settings.model_validate_json(sys.argv[1]), lambda url: print(url, flush=True))
-print("stopped", flush=True)
-"""
 
 
 def on_port(settings: Settings, port: int, host: str = "127.0.0.1", **more: Any) -> Settings:
@@ -45,35 +33,25 @@ def on_port(settings: Settings, port: int, host: str = "127.0.0.1", **more: Any)
 def test_a_process_serves_until_it_is_told_to_stop(
     served: Settings, predictor: Predictor, number: signal.Signals
 ) -> None:
-    text = on_port(served, 0).model_dump_json(by_alias=True)
-    paths = os.pathsep.join(filter(None, (str(Path(vehins.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, text]
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": paths}, **pipes) as process:
-        assert process.stdout is not None
-        try:
-            url = process.stdout.readline().strip()
-            with httpx.Client(base_url=url, trust_env=False) as client:  # kept alive across the end of the server
-                response = client.post("/v1/predict", json={"rows": [GOOD]})
-                assert response.json()["predictions"][0]["probability"] == predictor.predict([GOOD])[0].probability
-                assert "server" not in response.headers
-                too_large = client.post("/v1/predict", content=b" " * 30_000_000)
-                assert (too_large.status_code, list(too_large.json())) == (413, ["error"])
-                assert client.get("/readyz").status_code == 200
-                process.send_signal(number)
-                out, err = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    assert (process.returncode, out) == (0, "stopped\n")
-    logged = [json.loads(line) for line in err.splitlines()]
+    with serving(served) as service:
+        with httpx.Client(base_url=service.url, trust_env=False, timeout=60) as client:  # kept alive across the end
+            response = client.post("/v1/predict", json={"rows": [GOOD]})
+            assert response.json()["predictions"][0]["probability"] == predictor.predict([GOOD])[0].probability
+            assert "server" not in response.headers
+            too_large = client.post("/v1/predict", content=b" " * 30_000_000)
+            assert (too_large.status_code, list(too_large.json())) == (413, ["error"])
+            assert client.get("/readyz").status_code == 200
+            assert service.stop(number) == 0
+        with pytest.raises(httpx.ConnectError):
+            service.get("/healthz")
+    assert service.out == ""
+    logged = service.log
     assert re.fullmatch(r"Version 1 answers now \(before: none\), after [.0-9]+ s", logged.pop(0)["message"])
     assert [(line["logger"], line["path"], line["status"]) for line in logged] == [
         ("vehins.access", "/v1/predict", 200),
         ("vehins.access", "/v1/predict", 413),
         ("vehins.access", "/readyz", 200),
     ]
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(url + "/healthz", trust_env=False)
 
 
 def test_what_is_under_way_is_answered_before_the_end(
@@ -89,7 +67,7 @@ def test_what_is_under_way_is_answered_before_the_end(
 
     def client(url: str) -> None:
         body = {"rows": [GOOD] * 500}  # enough to be answered aside
-        answers.append(httpx.post(url + "/v1/predict", json=body, trust_env=False).status_code)
+        answers.append(httpx.post(url + "/v1/predict", json=body, trust_env=False, timeout=60).status_code)
 
     monkeypatch.setattr(predict, "_answer", slow)
     threads: list[threading.Thread] = []
@@ -100,7 +78,7 @@ def test_what_is_under_way_is_answered_before_the_end(
 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     server.run(on_port(served, 0), on_ready)
-    threads[0].join(10)
+    threads[0].join(60)
     assert answers == [200]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -146,7 +124,7 @@ def test_it_runs_in_a_thread_as_well(served: Settings) -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(20)
+    thread.join(60)
     assert seen[1:] == ["stopped"]
 
 

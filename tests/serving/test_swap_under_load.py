@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 from load_driver import Body, Plan
 from s3_client import Bucket
+from service_process import Service, serving
 from serving_models import GOOD, build
-from swap_models import SHORT, Publisher, Service, is_slow, narrow_schema, serving, variant
+from swap_models import SHORT, Publisher, is_slow, narrow_schema, variant
 from vehins_runner import child_environment
 
 from vehins.data.demo import batches
@@ -218,7 +219,7 @@ def test_versions_change_under_full_load(
     is_short_s3 = bool(variables) and not LONG  # what differs is how the registry is read: a few moves tell
     story = Story(settings, served, narrow, tmp_path)
     story.publisher.promote(story.good[0])
-    with serving(settings, tmp_path, env=variables) as service:
+    with serving(settings, env=variables) as service:
         service.wait_for_version(story.good[0])
         breaks = list(story.broken)[: 1 if is_short_s3 else None]
         director = Director(story, service, breaks, PROMOTIONS - 2 if is_short_s3 else PROMOTIONS)

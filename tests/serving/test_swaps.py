@@ -8,8 +8,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server_process import wait_until
 from serving_models import GOOD, ask
-from swap_models import Publisher, variant, wait_until
+from swap_models import Publisher, variant
 
 from vehins.errors import BundleRefusedError, UnreachableError
 from vehins.registry.registry import Registry
@@ -208,6 +209,7 @@ def test_what_may_pass_is_tried_again(place: Place, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Registry, "fetch", fetch)
     place.publisher.promote(second)
     wait_until(lambda: answering(holder) == second)
+    wait_until(lambda: len(place.heard.outcomes) == 4)
     assert [outcome.ok for outcome in place.heard.outcomes] == [True, False, False, True]
     assert holder.status.failure.reason == "The service cannot write to its disk or read from it."
 
@@ -434,12 +436,18 @@ def test_how_a_trial_ends_tells_whose_fault_it_was(
         trial.run(tmp_path / "bundle", never)
 
 
-def test_a_trial_that_nobody_waits_for_is_given_up(predictor: Predictor, tmp_path: Path) -> None:
-    folder = tmp_path / "b"
-    variant(predictor.bundle, folder, 3)
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_a_trial_that_nobody_waits_for_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """However quick it is."""
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\nimport time\ntime.sleep({seconds})\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
     with pytest.raises(UnreachableError):
-        trial.run(folder, lambda: True)
-    assert not trial.passed(folder)
+        trial.run(tmp_path / "bundle", lambda: True)
+    assert not trial.passed(tmp_path / "bundle")
 
 
 # --- the cache --------------------------------------------------------------------------------------------------------

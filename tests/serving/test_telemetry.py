@@ -16,8 +16,8 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from service_process import serving
 from serving_models import GOOD, ask
-from serving_process import service, until
 
 from vehins.masking import remember
 from vehins.serving.app import create_app
@@ -352,18 +352,18 @@ def test_logging_is_afterwards_as_it_was(captured: Callable[[], list[dict[str, A
 
 def test_the_access_log_can_be_switched_off(served: Settings) -> None:
     quiet = served.model_copy(update={"serve": served.serve.model_copy(update={"access_log": False})})
-    with service(quiet) as found:
-        assert found.predict([GOOD]).status_code == 200
+    with serving(quiet) as found:
+        assert found.predict(GOOD).status_code == 200
         found.stop()
     assert [line["logger"] for line in found.log] == ["vehins.serving.watcher"]
 
 
 def test_a_service_answers_while_nobody_reads_its_log(served: Settings) -> None:
-    with service(served) as found:
+    with serving(served) as found:
         long = {"x-request-id": "r" * 128}
         for _ in range(600):  # three times what a pipe holds
-            assert found.client.get("/healthz", headers=long).status_code == 200
-        assert "vehins_log_dropped_lines_total 0.0" in found.client.get("/metrics").text
-        until(lambda: found.predict([GOOD]).status_code == 200)
+            assert found.get("/healthz", headers=long).status_code == 200
+        assert "vehins_log_dropped_lines_total 0.0" in found.get("/metrics").text
+        assert found.predict(GOOD).status_code == 200
         found.stop()
     assert len(found.requests) == 602

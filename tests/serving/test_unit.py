@@ -10,8 +10,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from service_process import serving
 from serving_models import GOOD
-from serving_process import service
 
 from vehins import settings
 from vehins.serving.notify import notify
@@ -148,9 +148,9 @@ def test_systemd_is_told_when_the_service_is_ready_and_when_it_ends(served: Sett
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60)
-        with service(served, NOTIFY_SOCKET=str(tmp_path / "notify")) as found:
+        with serving(served, env={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as found:
             assert manager.recv(100) == b"READY=1"
-            assert found.predict([GOOD]).status_code == 200
+            assert found.predict(GOOD).status_code == 200
             found.stop()
             assert manager.recv(100) == b"STOPPING=1"
     assert found.process.returncode == 0

@@ -85,12 +85,10 @@ def _try(folder: Path, is_over: Callable[[], bool]) -> None:
 
 def _ended(child: subprocess.Popen[bytes], is_over: Callable[[], bool]) -> bytes:
     deadline = time.monotonic() + _SECONDS
-    while True:
-        try:
+    while not is_over() and time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
             return child.communicate(timeout=0.2)[0]
-        except subprocess.TimeoutExpired:
-            if is_over() or time.monotonic() > deadline:
-                raise _unfinished(f"It was given up after {_SECONDS:.0f} s.") from None
+    raise _unfinished(f"It was given up after {_SECONDS:.0f} s.")
 
 
 def _judge(folder: Path, code: int, out: bytes) -> None:
