@@ -316,9 +316,7 @@ def test_draining_has_an_end_and_a_second_signal_ends_at_once(settings: Settings
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals that close do not tell here")
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_is_under_way_is_answered_when_the_terminal_closes(
-    settings: Settings, tmp_path: Path, workers: str
-) -> None:
+def test_what_is_under_way_is_answered_when_the_terminal_closes(settings: Settings, workers: str) -> None:
     more = ["--workers", workers, "--set", "serve.leave_seconds=600", "--set", "serve.drain_seconds=600"]
     with serving(settings, *more) as service:
         slow, rest = half_a_request(service)
@@ -336,7 +334,7 @@ def test_what_is_under_way_is_answered_when_the_terminal_closes(
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals that close do not tell here")
-def test_a_service_that_is_to_outlive_its_terminal_does(settings: Settings, tmp_path: Path) -> None:
+def test_a_service_that_is_to_outlive_its_terminal_does(settings: Settings) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does; a child inherits it
     try:
         with serving(settings) as service:
