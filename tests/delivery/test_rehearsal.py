@@ -75,7 +75,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stores(docker: Daemon, tmp_path_factory: pytest.TempPathFactory) -> None:
+def stores(docker: Daemon, docker_base: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The images that rehearsal.yml names."""
     context = tmp_path_factory.mktemp("standins")
     shutil.copy(CA_FILE, context / "ca.crt")
