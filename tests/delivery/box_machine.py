@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from docker_daemon import CLIENT
 from vehins.cloud import box as delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from docker_daemon import Daemon
 
@@ -138,6 +138,10 @@ class Box:
         """What runs."""
         return self("status", code=None).status
 
+    def state(self) -> dict[str, Any]:
+        """The state file."""
+        return json.loads((self.folder / "state" / "state.json").read_text())
+
     def containers(self) -> list[str]:
         """Names of all containers, running or not."""
         return self.docker("ps", "--all", "--format", "{{.Names}}").split()
@@ -208,3 +212,29 @@ def running_box(docker: Daemon) -> Iterator[Box]:
         yield box
     finally:
         box.stop_haproxy()
+
+
+@contextmanager
+def small_disk(folder: Path, *, keep: bool = False) -> Iterator[Callable[[], None]]:
+    """A disk of 128 KB at a folder, with what is in there if it is to be kept; gives what fills it to the last byte."""
+    before = {path.name: path.read_bytes() for path in folder.iterdir()} if keep else {}
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=128k", "small", folder], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.decode()}")
+
+    def fill() -> None:
+        with suppress(OSError), (folder / "full").open("wb", buffering=0) as file:
+            while file.write(b"x" * 4096):
+                pass
+
+    try:
+        for name, content in before.items():
+            (folder / name).write_bytes(content)
+        yield fill
+        after = {name: (folder / name).read_bytes() for name in before}
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    for name, content in after.items():
+        (folder / name).write_bytes(content)

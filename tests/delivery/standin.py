@@ -47,7 +47,7 @@ class Server(ThreadingHTTPServer):
 
 
 if MODE == "dies":
-    sys.exit(f"no model can be loaded with the key {os.environ['VEHINS_API_KEYS']}")
+    sys.exit(f"no model can be loaded with the key {os.environ['VEHINS_API_KEYS']}{' and so on' * 10_000}")
 server = Server(("0.0.0.0", int(os.environ.get("VEHINS_SERVE_PORT", "8000"))), Handler)
 signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
 server.serve_forever()

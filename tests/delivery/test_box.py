@@ -9,13 +9,16 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from box_machine import KEYS, Box, running_box
+from box_machine import KEYS, Box, running_box, small_disk
 from docker_daemon import BASE, STANDIN
+from server_process import free_port, program, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +39,7 @@ SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 
 
 @pytest.fixture(scope="module")
-def machine(docker: Daemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+def machine(docker: Daemon, docker_base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     context = tmp_path_factory.mktemp("standin")
     context.joinpath("Dockerfile").write_text(_DOCKERFILE)
     shutil.copy(STANDIN, context)
@@ -104,6 +107,18 @@ def test_a_container_has_no_rights_to_speak_of(box: Box) -> None:
     assert found["Config"]["User"] == "10001:10001"
 
 
+def test_no_key_is_on_a_command_line(box: Box, tmp_path: Path) -> None:
+    """Everybody on a machine can read those."""
+    docker, told = tmp_path / "docker", tmp_path / "told"
+    docker.write_text(f'#!/bin/sh\necho "$@" >> {told}\nexec {box.settings["VEHINS_BOX_DOCKER"]} "$@"\n')
+    docker.chmod(0o755)
+    box.write_settings(DOCKER=str(docker))
+    box("standin:next", "2")
+    lines = told.read_text()
+    assert f"--env-file {box.serve_env}" in lines
+    assert not any(key in lines for key in KEYS.split(","))
+
+
 @pytest.mark.parametrize(
     ("image", "reason"),
     [
@@ -120,6 +135,7 @@ def test_what_does_not_come_up_is_taken_away(box: Box, image: str, reason: str) 
     assert reason in failed.err
     assert not any(key in failed.err for key in KEYS.split(","))
     assert ("no model can be loaded with the key ***" in failed.err) == (image == "standin:dies")
+    assert len(failed.err) < 5000
     last = box.status()["last"]
     assert (last["outcome"], last["image"]) == ("failed", image)
     assert serves(box, 1)
@@ -189,6 +205,15 @@ def test_told_to_end_it_goes_back(box: Box, number: signal.Signals) -> None:
     assert serves(box, 1)
 
 
+def test_told_to_end_when_the_new_one_serves_it_takes_the_old_one_away(box: Box) -> None:
+    with box.never_failing("ended too late"):
+        process = box.begin("standin:next", "2")
+        until(lambda: box.state()["current"]["version"] == "2")
+        process.send_signal(signal.SIGTERM)
+        box.finish(process)
+    assert serves(box, 2)
+
+
 def test_killed_at_any_moment(box: Box) -> None:
     """The service answers all the while, and the next run mends what the killed one has left."""
     chance = random.Random(4)
@@ -251,6 +276,35 @@ def test_no_haproxy(box: Box) -> None:
     until(lambda: serves(box, 1))
 
 
+def test_haproxy_restarts_in_the_middle(box: Box) -> None:
+    """It knows nothing of what it was told before, and what is not ready gets no request all the same."""
+    process = box.begin("standin:never", "2")
+    until(lambda: len(box.containers()) == 2)
+    slot = "green" if box.status()["current"]["slot"] == "blue" else "blue"
+    box.stop_haproxy()
+    box.start_haproxy()
+    until(lambda: box.status()["slots"][slot]["haproxy"] == "MAINT")
+    process.send_signal(signal.SIGTERM)
+    box.finish(process, 128 + signal.SIGTERM)
+    until(lambda: serves(box, 1))
+
+
+def test_the_disk_is_full_when_it_comes_to_writing(box: Box) -> None:
+    """What cannot be written down does not serve: the old one goes on, alone, and is what the file says."""
+    folder = box.folder / "state"
+    with small_disk(folder, keep=True) as fill:
+        with box.never_failing("a full disk"):
+            process = box.begin("standin:next", "2")
+            until(lambda: box.state()["pending"])
+            fill()
+            failed = box.finish(process, 1)
+        assert "No space left on device" in failed.err
+        assert serves(box, 1)
+        (folder / "full").unlink()
+        box("standin:next", "2")
+    assert serves(box, 2)
+
+
 def test_after_a_reboot_the_right_slot_comes_back(box: Box) -> None:
     box("standin:next", "2")
     box.write_settings(READY_SECONDS="60")
@@ -279,7 +333,59 @@ def test_what_serves_has_ended(box: Box) -> None:
     assert serves(box, 1)
 
 
+@pytest.fixture
+def repository(box: Box) -> Iterator[str]:
+    """A repository that the box can fetch from."""
+    port = free_port()
+    command = [*box.docker.inside, program("ministack")]
+    variables = {**os.environ, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
+    listens = [*box.docker.inside, "ss", "-Hltn", f"sport = {port}"]
+    make = (
+        "import boto3, sys; boto3.client('ecr', region_name='eu-central-1', endpoint_url=sys.argv[1],"
+        " aws_access_key_id='t', aws_secret_access_key='t').create_repository(repositoryName='vehins')"
+    )
+    with running(command, box.folder / "registry.log", lambda: subprocess.check_output(listens) != b"", variables):
+        url = f"http://127.0.0.1:{port}"
+        subprocess.run([*box.docker.inside, sys.executable, "-c", make, url], check=True)
+        yield f"127.0.0.1:{port}/vehins"
+
+
+def push(box: Box, image: str, folder: Path, base: str) -> None:
+    """Make an image that only the repository has."""
+    folder.joinpath("noise").write_bytes(os.urandom(2_000_000))
+    folder.joinpath("Dockerfile").write_text(f"FROM {base}\nCOPY noise /\n")
+    box.docker.build(image, folder)
+    box.docker("push", "--quiet", image)
+    box.docker("image", "rm", "--force", image)
+    box.docker("builder", "prune", "--all", "--force")  # it keeps the layers
+
+
+def test_images_that_came_to_nothing_go(box: Box, repository: str, tmp_path: Path) -> None:
+    """Of a deployment that failed, and of one that was killed: else each takes the place of the next."""
+    push(box, f"{repository}:dies", tmp_path, "standin:dies")
+    push(box, f"{repository}:never", tmp_path, "standin:never")
+    box(f"{repository}:dies", "2", code=1)
+    assert box.docker("images", "--quiet", repository) == ""
+    process = box.begin(f"{repository}:never", "2")
+    until(lambda: len(box.containers()) == 2)
+    process.kill()
+    process.communicate()
+    assert box.docker("images", "--quiet", repository) != ""
+    box("standin:next", "3")
+    assert box.docker("images", "--quiet", repository) == ""
+
+
+def test_the_disk_is_full_while_an_image_is_fetched(box: Box, repository: str, tmp_path: Path) -> None:
+    push(box, f"{repository}:large", tmp_path, "standin:next")
+    with small_disk(box.docker.folder / "data" / "tmp"), box.never_failing("a full disk"):
+        failed = box(f"{repository}:large", "2", code=1)
+    assert "no space left on device; free some: `docker image prune --all`" in failed.err
+    assert serves(box, 1)
+    assert box(f"{repository}:large", "2").status["healthy"]
+
+
 def test_images_that_nothing_names_go(box: Box, tmp_path: Path) -> None:
+    """The last test, as the images of all others are among them."""
     for number in range(2, 5):
         tmp_path.joinpath("Dockerfile").write_text(f"FROM standin:good\nLABEL number={number}\n")
         box.docker.build(f"several:{number}", tmp_path)

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 DOCKER = Path(__file__).parents[2] / "docker"
 
@@ -35,3 +36,12 @@ def test_images_are_pinned_and_ports_are_of_this_machine() -> None:
     ]
     assert all(re.search(r":(local|\d+\.\d+\.\d+)$", name) for name in images)
     assert re.findall(r"ports: (.+)", text) == ['["127.0.0.1:8000:8000"]']
+
+
+def test_no_command_has_to_name_a_profile() -> None:
+    """`build` makes every image, and `down` finds what others depend on, which stays when it has ended."""
+    services = yaml.safe_load((DOCKER / "compose.yml").read_text())["services"]
+    always = {name for name, service in services.items() if not service.get("profiles")}
+    built = {service["image"] for service in services.values() if "build" in service}
+    assert built == {services[name]["image"] for name in always if "build" in services[name]}
+    assert {needed for service in services.values() for needed in service.get("depends_on", {})} <= always

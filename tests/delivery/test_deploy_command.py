@@ -106,7 +106,7 @@ def test_configuration_at_fault(command: Path) -> None:
     [
         ("Error response from daemon: port is taken\nError: failed to start containers: x", "port is taken"),
         ("first\nlast", "docker start: last"),
-        ("", "docker start: 1"),
+        ("", "docker start: exit code 1"),
     ],
 )
 def test_docker_tells_the_reason(tmp_path: Path, said: str, reason: str) -> None:
@@ -114,6 +114,22 @@ def test_docker_tells_the_reason(tmp_path: Path, said: str, reason: str) -> None
     tmp_path.joinpath("said").write_text(said)
     with pytest.raises(FailureError, match=reason):
         Docker(f"sh -c 'cat {tmp_path}/said >&2; exit 1'", 0)("start", "x")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"current": {"id": "1", "unheard_of": 2}}'])
+def test_a_state_that_is_none(command: Path, text: str) -> None:
+    command.parent.joinpath("state").mkdir()
+    command.parent.joinpath("state", "state.json").write_text(text)
+    told = call(command, "image:1", "1")
+    assert (told.returncode, "move it away" in told.stderr) == (3, True), told.stderr
+    assert command.parent.joinpath("state", "state.json").read_text() == text
+
+
+def test_secrets_are_those_of_the_service_the_longest_first(tmp_path: Path) -> None:
+    path = tmp_path / "serve.env"
+    path.write_text("VEHINS_API_KEYS=abc, abcdef\nAWS_SECRET_ACCESS_KEY='xy'\nVEHINS_REGISTRY=s3://b/p\n")
+    found = Settings({"VEHINS_BOX_FILE": "/none", "VEHINS_BOX_SERVE_ENV": str(path)}).secrets()
+    assert found == ["abc, abcdef", "abcdef", "abc", "xy"]
 
 
 def test_haproxy_out_of_reach(command: Path) -> None:

@@ -53,19 +53,30 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield Path(build(tmp_path_factory.mktemp("trained")).registry_url)
 
 
-@pytest.fixture(scope="module")
-def image(docker: Daemon) -> str:
-    """The image that serves."""
+def build_image(docker: Daemon, name: str, *more: str) -> str:
+    """Build an image of docker/Dockerfile; return its name."""
     secret = f"id=ca,src={CA_FILE}"
     arguments = {**LABELS, "BASE": BASE}
     words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    dockerfile = ROOT / "docker" / "Dockerfile"
-    docker.build("vehins:test", ROOT, "--network", "host", "--secret", secret, "--file", str(dockerfile), *words)
-    return "vehins:test"
+    words += ["--network", "host", "--secret", secret, "--file", str(ROOT / "docker" / "Dockerfile")]
+    docker.build(name, ROOT, *words, *more)
+    return name
 
 
 @pytest.fixture(scope="module")
-def box(docker: Daemon, image: str, registry: Path) -> Iterator[Box]:
+def image(docker: Daemon, docker_base: str) -> str:
+    """The image that serves."""
+    return build_image(docker, "vehins:test")
+
+
+@pytest.fixture(scope="module")
+def trainer(docker: Daemon, docker_base: str) -> str:
+    """The image that trains; made before the box, as nothing can be fetched once there is one."""
+    return build_image(docker, "vehins-pipeline:test", "--target", "pipeline")
+
+
+@pytest.fixture(scope="module")
+def box(docker: Daemon, image: str, trainer: str, registry: Path) -> Iterator[Box]:
     """A box whose service reads that registry; nothing runs on it yet."""
     with running_box(docker) as machine:
         shutil.copytree(registry, machine.folder / "registry")
@@ -124,6 +135,27 @@ def test_without_a_model_it_is_not_healthy(box: Box, image: str) -> None:
     started = run(box, image, *words, "--health-interval", "1s", "--health-retries", "1", "--health-start-period", "1s")
     wait(lambda: not state(box, started)["Running"] or state(box, started)["Health"]["Status"] == "unhealthy")
     box.docker("rm", "--force", "--volumes", started)
+
+
+def test_the_other_image_trains_without_rights(box: Box, trainer: str, image: str) -> None:
+    """The whole pipeline, with one folder to write to; what it leaves there is all that the service needs."""
+    volume = ["--volume", "trained:/var/lib/vehins"]
+    alone = ["run", "--rm", "--network", "none", *HARD, *volume]
+    small = ["--env", "VEHINS_SOURCE=demo://?rows=4000", "--env", "VEHINS_TRAIN_MAX_ROUNDS=30"]
+    first = json.loads(box.docker(*alone, *small, trainer, "pipeline", "run", "--json"))
+    assert [stage["status"] for stage in first["stages"]] == ["ran"] * 6
+    assert (first["version"], first["report"].partition("/reports/")[0]) == (1, "/var/lib/vehins")
+    again = json.loads(box.docker(*alone, *small, trainer, "pipeline", "run", "--json"))
+    assert [stage["status"] for stage in again["stages"]] == ["reused"] * 6
+    of = box.docker(*alone, "--entrypoint", "/bin/sh", trainer, "-c", "stat -c %u:%a /var/lib/vehins; id -u")
+    assert of.split() == ["10001:750", "10001"]
+    there = ["--env", "VEHINS_REGISTRY=/var/lib/vehins/registry", *volume]
+    started = run(box, image, "--env", f"VEHINS_API_KEYS={KEYS}", *there)
+    wait(lambda: state(box, started)["Health"]["Status"] != "starting")
+    answer = ask(box, started, "/v1/predict", json.dumps({"rows": [GOOD]}), KEY)
+    assert answer["model"]["version"] == 1
+    box.docker("rm", "--force", started)
+    box.docker("volume", "rm", "trained")
 
 
 def test_what_is_in_it(docker: Daemon, image: str) -> None:

@@ -38,6 +38,7 @@ def prepare(machine: Machine) -> None:
     if machine.state.pending:
         machine.state.end("interrupted", "The run ended before it could tell.")
     machine.reconcile()
+    machine.forget_images()  # before another one needs their place
 
 
 def deploy(machine: Machine, image: str, version: str) -> None:
@@ -73,6 +74,7 @@ def _pull(machine: Machine, image: str) -> str:
     found = machine.docker.holds(image)
     if found is None:
         raise FailureError(f"{image} is not here after it was fetched.")
+    machine.state.fetched(found)
     return found
 
 
@@ -86,52 +88,49 @@ def _replace(machine: Machine, image: str, image_id: str, version: str) -> None:
     try:
         machine.create(candidate)
         machine.start(candidate)
-        found = machine.wait_ready(candidate)
+        found = machine.wait_ready(candidate, apart=True)
     except FailureError as error:
         raise FailureError(f"{error}\n{machine.log_tail(candidate)}", error.code) from None
     machine.admit(slot)
     machine.permanent(candidate)
-    dropped = _commit(machine, replace(candidate, model_version=found, since=now()))
+    _undisturbed()  # told to end, it does not leave two that serve
+    machine.state.commit(replace(candidate, model_version=found, since=now()))
     say(f"{slot} serves version {found}")
-    _tidy(machine, dropped)
+    _tidy(machine)
 
 
-def _commit(machine: Machine, fresh: Deployment) -> str | None:
-    """From here on it is what serves. Returns the image that nothing goes back to any more."""
-    state, old = machine.state, machine.state.current
-    dropped = None
-    if old and (old.image_id, old.version) != (fresh.image_id, fresh.version):  # else rollback would lead nowhere
-        dropped = state.previous.image_id if state.previous else None
-        state.previous = old
-    state.current = fresh
-    state.end("done")
-    return dropped
-
-
-def _tidy(machine: Machine, dropped: str | None) -> None:
+def _tidy(machine: Machine) -> None:
     """Let the old container go. It has been replaced already: what fails here, the next run mends."""
     try:
         machine.reconcile()
-        if dropped:
-            machine.forget(dropped)
+        machine.forget_images()
     except FailureError as error:
         say(f"the new one serves, but the old one is still there: {error}")
 
 
 def _go_back(machine: Machine, problem: BaseException) -> None:
     """Bring the machine back to what ran before."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    _undisturbed()
     state = machine.state
     if state.pending is None:  # it serves already
         return
     say("going back" if state.current else "taking it away again")
-    state.end("failed", str(problem) or type(problem).__name__)
+    try:
+        state.end("failed", str(problem) or type(problem).__name__)
+    except OSError as error:  # the disk is full: what the file says holds all the same
+        say(f"the outcome could not be written down: {error.strerror}")
     try:
         machine.reconcile()
+        machine.forget_images()
     except FailureError as error:
         say(f"not all of it could be taken away: {error}")
     if state.current and ready(machine.settings.ports[state.current.slot])[0] is None:
         raise FailureError(f"{problem}\nWhat ran before does not answer either.", 8) from problem
     if isinstance(problem, FailureError | EndedError):
         problem.code = problem.code if isinstance(problem, EndedError) else 1
+
+
+def _undisturbed() -> None:
+    """Let no signal but SIGKILL end what is left to do."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)

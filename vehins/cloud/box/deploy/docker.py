@@ -24,7 +24,9 @@ class Docker:
             if code == 0:
                 return printed + told if words[0] == "logs" else printed
             if not re.search("Cannot connect to the Docker daemon|error during connect", told):
-                raise FailureError(f"docker {words[0]}: {_reason(told) or code}")
+                reason = _reason(told) or f"exit code {code}"
+                hint = "; free some: `docker image prune --all`" if "no space left on device" in reason else ""
+                raise FailureError(f"docker {words[0]}: {reason}{hint}")
             if time.monotonic() >= deadline:
                 raise FailureError("Docker does not answer: `systemctl status docker`.", 6)
             time.sleep(0.3)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,8 @@ from vehins.cloud.box.deploy.settings import Settings
 from vehins.cloud.box.deploy.state import Deployment, State
 
 CONTAINER_PORT = 8000
-_SECRET = re.compile(r"KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL")
 _ATTEMPTS = 3
-_TAIL = 15  # lines of a container's log
+_TAIL, _WIDTH = 15, 500  # lines of a container's log, and characters of a line: what is told of it has an end
 _SEEN_SECONDS = 30  # for HAProxy to look at a server
 
 
@@ -75,13 +74,15 @@ class Machine:
         """Let its container come back after a crash and a reboot."""
         self.docker("update", "--restart", "unless-stopped", it.container)
 
-    def wait_ready(self, it: Deployment) -> int:
-        """The version that it answers with, once it does."""
+    def wait_ready(self, it: Deployment, *, apart: bool = False) -> int:
+        """The version that it answers with, once it does; HAProxy sends what is ``apart`` no requests until then."""
         found: list[int] = []
         told = ""
 
         def check() -> bool:
             nonlocal told
+            if apart:  # again and again: a HAProxy that has restarted lets every slot serve
+                self.haproxy.put(it.slot, "maint")
             version, told = ready(self.settings.ports[it.slot])
             if version is not None:
                 found.append(version)
@@ -104,11 +105,9 @@ class Machine:
             text = self.docker("logs", "--tail", str(_TAIL), it.container)
         except FailureError as error:
             return f"({error})"
-        for name, value in self.settings.of_service().items():
-            if _SECRET.search(name):
-                for part in filter(None, [value, *(part.strip() for part in value.split(","))]):
-                    text = text.replace(part, "***")
-        return text.rstrip()
+        for secret in self.settings.secrets():
+            text = text.replace(secret, "***")
+        return "\n".join(line if len(line) <= _WIDTH else f"{line[:_WIDTH]}..." for line in text.rstrip().splitlines())
 
     # --- HAProxy and the slots ---
 
@@ -170,14 +169,18 @@ class Machine:
             self.drain(slot)
         self.docker.remove(name, self.settings.number("STOP_SECONDS") if asked else None)
 
-    def forget(self, image_id: str) -> None:
-        """Remove an image that nothing names any more, so that the disk does not fill."""
-        kept = {it.image_id for it in (self.state.current, self.state.previous) if it}
-        if image_id not in kept:
+    def forget_images(self) -> None:
+        """Remove images that no deployment has any more, those of failed and killed ones too: else the disk fills."""
+        gone = []
+        for image_id in self.state.unused():
             try:
                 self.docker.tolerant("image", "rm", "--force", image_id)
-            except FailureError as error:
-                say(f"the image stays: {error}")
+                gone.append(image_id)
+            except FailureError as error:  # the next run tries again
+                say(f"an image stays: {error}")
+        if gone:
+            with suppress(OSError):  # the disk is full: they are forgotten next time
+                self.state.removed(gone)
 
     def status(self) -> dict[str, Any]:
         """What runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from vehins.cloud.box.deploy.errors import FailureError
@@ -24,6 +25,8 @@ SETTINGS = {
     "VEHINS_BOX_STOP_SECONDS": "15",  # between SIGTERM and SIGKILL
     "VEHINS_BOX_DAEMON_SECONDS": "60",  # to wait for Docker or HAProxy that restarts
 }
+
+_SECRET = re.compile(r"KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL")
 
 
 def variables(path: Path) -> dict[str, str]:
@@ -72,6 +75,12 @@ class Settings:
                 f"{path} sets VEHINS_SERVE_VERSION, which is for the command to say: remove the line.", 3
             )
         return found
+
+    def secrets(self) -> list[str]:
+        """What no log may show: values of variables with a name that says so, and their parts; the longest first."""
+        values = [value for name, value in self.of_service().items() if _SECRET.search(name)]
+        parts = {part.strip() for value in values for part in [value, *value.split(",")]} - {""}
+        return sorted(parts, key=len, reverse=True)
 
     def log_options(self, name: str) -> list[str]:
         """Where Docker puts the log of a container; `docker logs` shows the end of it in either case."""
