@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 from vehins.serving.answers import Fault
 from vehins.serving.failures import Prepared
 from vehins.serving.limits import BUSY, SLOW
+from vehins.serving.telemetry.exchange import REFUSAL, REQUEST_ID, Refusal, identified
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
+    from collections.abc import Callable
 
+    from starlette.types import Scope
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Plain
 
     from vehins.settings.sections import ServeSettings
@@ -91,6 +94,8 @@ class Connection(Plain):
     head_seconds: float = _HEAD_SECONDS
     body_bytes: int = 0
     most: int = _MOST_CONNECTIONS
+    tell: Callable[[Scope, Refusal, float], None]
+    """Hears of refusals whose requests the application has not seen: scope, answer, and seconds since it began."""
 
     _part = Part.NONE
     _is_new = False  # whether the head began in the bytes that came last
@@ -220,7 +225,6 @@ class Connection(Plain):
             self._deadline = None
 
     def _late(self) -> None:
-        self._deadline = None
         if self.transport.is_closing():
             return
         if self._is_answering():  # the layers of the application look after the time of this one
@@ -231,8 +235,32 @@ class Connection(Plain):
             self.transport.close()
 
     def _end(self, answer: Prepared) -> None:
-        self.transport.write(answer.wire())
+        scope, is_told = self._asked()
+        request_id = identified(dict(scope["headers"]))
+        is_head = scope["method"] == "HEAD"
+        refusal = Refusal(answer.status, request_id, 0 if is_head else len(answer.body))
+        self.transport.write(answer.wire((REQUEST_ID, request_id.encode()), is_head=is_head))
+        if is_told:
+            scope[REFUSAL] = refusal
+        else:
+            self.tell(scope, refusal, self._seconds())
         self.linger()
+
+    def _asked(self) -> tuple[Scope, bool]:
+        """What is known of the request that is refused, and whether the application has been told of it."""
+        if self._part is Part.BODY:
+            told: Any = self.cycle.scope
+            return told, True
+        asked: dict[str, Any] = {"type": "http", "client": self.client, "headers": [], "method": None, "path": None}
+        if self._part is Part.HEAD and self.headers:  # so that its first line is complete
+            path = self.url.partition(b"?")[0].decode("latin-1")
+            asked |= {"headers": self.headers, "method": self.parser.get_method().decode(), "path": path}
+        return asked, False
+
+    def _seconds(self) -> float:
+        """Since the connection was made, or since the first bytes after an answer."""
+        began = self._deadline.when() - self.head_seconds if self._deadline is not None else self.loop.time()
+        return self.loop.time() - began
 
 
 class _Lingering:
@@ -253,13 +281,19 @@ class _Lingering:
             self._transport.close()
 
 
-def protocol(settings: ServeSettings) -> type[asyncio.Protocol] | str:
-    """What uvicorn's setting ``http`` takes; where there is no httptools, uvicorn's own choice."""
+def protocol(
+    settings: ServeSettings, tell: Callable[[Scope, Refusal, float], None] = lambda *_: None
+) -> type[asyncio.Protocol] | str:
+    """What uvicorn's setting ``http`` takes; where there is no httptools, uvicorn's own choice.
+
+    ``tell`` hears of every refusal whose request the application has not seen.
+    """
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError:
         return "auto"
-    bounds = {
+    bounds: dict[str, Any] = {
+        "tell": staticmethod(tell),
         "head_seconds": min(_HEAD_SECONDS, settings.request_timeout),
         "body_bytes": _HEAD_BYTES + _FRAMING * settings.max_body_bytes,
         "most": min(_MOST_CONNECTIONS, max(_open_files() - _KEPT_FILES, _KEPT_FILES)),

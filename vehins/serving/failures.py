@@ -94,7 +94,7 @@ class Prepared:
     """An answer that is an error, written out once, for what stands in front of the framework; ``body`` is its JSON."""
 
     def __init__(self, status: int, said: Fault | ErrorAnswer, *headers: tuple[str, str]) -> None:
-        self._status = status
+        self.status = status
         answer = said if isinstance(said, ErrorAnswer) else ErrorAnswer(error=said)
         self.body = answer.model_dump_json().encode()
         own = (("content-type", "application/json"), ("content-length", str(len(self.body))), *headers)
@@ -103,14 +103,14 @@ class Prepared:
     async def __call__(self, send: Send, *more: tuple[bytes, bytes]) -> None:
         """Answer, with some headers more."""
         headers = [*self._headers, *more]
-        await send({"type": "http.response.start", "status": self._status, "headers": headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
-    def wire(self) -> bytes:
-        """The whole answer as it goes out on a connection that ends with it."""
-        line = f"HTTP/1.1 {self._status} {HTTPStatus(self._status).phrase}".encode()
-        fields = [b": ".join(field) for field in (*self._headers, (b"connection", b"close"))]
-        return b"\r\n".join([line, *fields, b"", self.body])
+    def wire(self, *more: tuple[bytes, bytes], is_head: bool = False) -> bytes:
+        """The answer as it goes out on a connection that ends with it, with some headers more; to HEAD without body."""
+        line = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
+        fields = [b": ".join(field) for field in (*self._headers, *more, (b"connection", b"close"))]
+        return b"\r\n".join([line, *fields, b"", b"" if is_head else self.body])
 
 
 def install(app: FastAPI) -> None:
