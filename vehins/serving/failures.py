@@ -90,6 +90,16 @@ def body_too_large(max_bytes: int) -> RefusalError:
     return RefusalError(413, ErrorAnswer(error=fault), {"Connection": "close"})
 
 
+def crowded() -> RefusalError:
+    """There is no room for another large body (503)."""
+    fault = Fault(
+        headline="The service is busy",
+        detail="The large requests under way have as many bytes as it takes at a time.",
+        hint="Try again as `Retry-After` says, or send fewer rows at a time.",
+    )
+    return RefusalError(503, ErrorAnswer(error=fault), {"Retry-After": "1", "Connection": "close"})
+
+
 class Prepared:
     """An answer that is an error, written out once, for what stands in front of the framework; ``body`` is its JSON."""
 
