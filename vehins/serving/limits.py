@@ -82,7 +82,7 @@ class Limits:
             return
         refusal = self._refusal(scope)
         if refusal is not None:
-            await refusal(send)
+            await refusal.answer(scope, send)
             return
         request = self._begin(receive, send)
         try:
@@ -96,7 +96,7 @@ class Limits:
         if request.is_expired:
             request.task.uncancel()
             if not request.is_answered:
-                await (LATE if request.is_complete else SLOW)(send)
+                await (LATE if request.is_complete else SLOW).answer(scope, send)
 
     def _refusal(self, scope: Scope) -> Prepared | None:
         if len(self._under_way) >= self._most:
