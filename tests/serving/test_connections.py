@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import subprocess
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from running import Service, command, environment, running
 from serving_models import GOOD
 from serving_process import until
 
-from vehins.serving import connections
+from vehins.serving import closing, connections
 from vehins.serving.access import NO_KEY
 from vehins.serving.telemetry.access import FIELDS
 from vehins.serving.telemetry.exchange import Refusal
@@ -272,6 +274,132 @@ def test_who_comes_too_slowly_or_is_too_many_is_told_of() -> None:
     assert 0.2 <= told[1][2] < 60
 
 
+# --- clients of all kinds ---------------------------------------------------------------------------------------------
+
+MANY_ROWS = json.dumps({"rows": [GOOD] * 500}).encode()  # answered in a thread
+MANY = hostile.post(MANY_ROWS, AUTHORIZED).replace(b"Connection: close", b"Connection: keep-alive")
+EXPECTING = CHUNKED + b"Expect: 100-continue\r\n\r\nzz\r\n"
+PAGE = b"GET / HTTP/1.1\r\nHost: x\r\n" + AUTHORIZED + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "statuses"),
+    [
+        (b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+        (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+        (b"PROXY TCP4 203.0.113.7 10.0.0.1 5 80\r\n" + GOOD_REQUEST, [400]),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
+        (b"\r\n\r\n" + GOOD_REQUEST, [200]),
+        (EXPECTING, [400]),
+        (MANY + CHUNKED + b"\r\nzz\r\n", [200, 400]),
+        (MANY + EXPECTING, [200, 400]),
+        (KEPT + MANY + b"GET http://x HTTP/1.1\r\n\r\n", [200, 200]),
+        (MANY * 2 + GOOD_REQUEST + KEPT, [200, 200, 200]),
+        (GOOD_REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), [200]),
+        (MANY.replace(b"HTTP/1.1", b"HTTP/1.0"), [200]),
+        (GOOD_REQUEST.replace(b"close", b"Upgrade\r\nUpgrade: h2c").replace(hostile.BODY, b""), [400]),
+    ],
+)
+def test_nothing_is_cut_and_nothing_fails(service: Service, request_: bytes, statuses: list[int]) -> None:
+    said = len(service.said)
+    assert [status for status, _ in raw(service, request_)] == statuses
+    assert httpx.get(service.url + "/healthz", headers={"X-Request-ID": "then"}, trust_env=False).status_code == 200
+    until(lambda: any('"then"' in line for line in service.said[said:]))
+    assert not [line for line in service.said[said:] if '"level":"error"' in line]
+
+
+def half_closed(service: Service, request: bytes) -> list[int]:
+    """The statuses of the answers to a client that says at once that it will send no more."""
+    with socket.create_connection(("127.0.0.1", service.port), hostile.ANSWER_SECONDS) as found:
+        found.sendall(request)
+        found.shutdown(socket.SHUT_WR)
+        return hostile.statuses(b"".join(iter(lambda: found.recv(65_536), b"")))
+
+
+@pytest.mark.parametrize(
+    ("request_", "statuses"),
+    [
+        (PAGE, [200]),
+        (PAGE + MANY + KEPT, [200, 200, 200]),
+        (PAGE + KEPT[:40], [200]),
+        (KEPT[:40], []),
+        (MANY[:-5], []),
+        (b"", []),
+    ],
+)
+def test_who_sends_no_more_is_answered(service: Service, request_: bytes, statuses: list[int]) -> None:
+    assert half_closed(service, request_) == statuses
+
+
+def test_a_head_that_becomes_too_large_waits_for_the_answer_before_it() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await gate.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+        async with small(app=app) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nX: ")
+            for _ in range(20):
+                writer.write(b"y" * 10_000)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            gate.set()
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                assert hostile.statuses(await reader.read()) == [200]
+            writer.transport.abort()
+
+    in_loop(run())
+
+
+def test_each_request_hears_that_its_client_has_left() -> None:
+    """Also the one that is being answered while others wait."""
+
+    async def run() -> None:
+        left = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+
+        async with small(app=app) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n" * 3)
+            while not is_taken(port):
+                await asyncio.sleep(0.01)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                await left.wait()
+
+    in_loop(run())
+
+
+def test_who_goes_on_sending_has_time_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that has been answered early is closed once its client is silent, and not amid what it sends."""
+    monkeypatch.setattr(closing, "_LINGER_SECONDS", 0.2)
+
+    async def run() -> None:
+        async with small() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n")
+            for _ in range(20):
+                writer.write(b"y" * 1_000)
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                assert hostile.statuses(await reader.read()) == [200]
+                while is_taken(port):
+                    await asyncio.sleep(0.05)
+            writer.transport.abort()
+
+    in_loop(run())
+
+
 # --- bounds -----------------------------------------------------------------------------------------------------------
 
 
@@ -330,11 +458,21 @@ def test_an_idle_connection_is_closed() -> None:
     in_loop(run())
 
 
-def test_a_client_that_does_not_read_is_given_up() -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5,
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /",
+    ],
+    ids=["kept", "closing", "pipelined", "amid the next"],
+)
+def test_a_client_that_does_not_read_is_given_up(request_: bytes) -> None:
     async def run() -> None:
-        async with small(size=50_000_000, head_seconds=0.2) as port:
+        async with small(size=50_000_000, read_seconds=0.2) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.write(request_)
             async with asyncio.timeout(hostile.ANSWER_SECONDS):
                 for is_there in (True, False):
                     while is_taken(port) != is_there:
