@@ -95,7 +95,7 @@ class Access:
 
     async def _is_refused(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> bool:
         if is_foreign(scope["method"], headers, self._origins):
-            await FOREIGN.answer(scope, send)
+            await FOREIGN(send)  # not a page, which could ask on
             return True
         if self._keys and await self._has_no_key(scope, headers, send):
             return True
