@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from vehins.serving.keys import Keys, is_loopback, keys_for
 from vehins.settings import ServeSettings, Settings
 
 if TYPE_CHECKING:
+    import httpx
     from fastapi import FastAPI
 
     from vehins.serving.predictor import Predictor
@@ -319,3 +321,55 @@ def test_origins_that_are_none(text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         origins(f"https://crm.example,{text}")
     assert text in caught.value.headline
+
+
+# --- in a browser -----------------------------------------------------------------------------------------------------
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+
+def page_of(response: httpx.Response, status: int) -> str:
+    """The page that a browser shows in place of an answer, once it is certain that it may be one."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'self'; style-src 'self'" in response.headers["content-security-policy"]
+    assert response.headers["x-frame-options"] == "DENY"
+    assert response.headers["cache-control"] == "no-store"
+    assert not re.search(r"\sstyle=|<style|\son\w+=|<script|(src|href)=\"(https?:)?//", response.text)
+    assert '<section class="verdict bad" role="alert"' in response.text
+    assert len(response.content) == int(response.headers["content-length"])
+    return response.text
+
+
+def test_a_browser_without_a_key_is_shown_a_page_and_asked_for_the_key(app: FastAPI) -> None:
+    for path in ("/", "/v1/model"):
+        response = ask(app, "GET", path, headers={"Accept": BROWSER})
+        text = page_of(response, 401)
+        assert "An API key is needed" in text
+        assert "in a browser it is the password" in text
+        assert [line.split()[0] for line in response.headers.get_list("www-authenticate")] == ["Bearer", "Basic"]
+        loaded = re.findall(r'"(/static/[^"]+)"', text)
+        assert len(loaded) == 2
+        assert {ask(app, "GET", address).status_code for address in loaded} == {200}
+
+
+def test_a_browser_is_shown_each_refusal(predictor: Predictor) -> None:
+    app = guarded(predictor, [KEY], rate_limit=1, max_body_bytes=2_048)
+    headers = {"Accept": BROWSER, "Authorization": basic(KEY)}
+    assert "2,048 bytes" in page_of(ask(app, "POST", "/", content=b" " * 3_000, headers=headers), 413)
+    assert ask(app, "GET", "/", headers=headers).status_code == 200
+    often = ask(app, "POST", "/", data={}, headers=headers)
+    assert "Too many requests" in page_of(often, 429)
+    assert often.headers["retry-after"] == "1"
+
+
+def test_what_another_site_asked_for_is_shown_as_data(app: FastAPI) -> None:
+    """A page of this service could ask on, with the password that the browser knows."""
+    headers = {"Accept": BROWSER, "Authorization": basic(KEY), "Origin": "https://evil.example"}
+    assert error_of(ask(app, "POST", "/", data={}, headers=headers), 403)
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json, text/html;q=0.9", "text/csv", ""])
+def test_programs_are_answered_in_json(app: FastAPI, accept: str) -> None:
+    response = ask(app, "GET", "/", headers={"Accept": accept})
+    assert error_of(response, 401)["headline"] == "An API key is needed"

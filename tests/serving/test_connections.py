@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 import subprocess
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,8 +17,14 @@ import pytest
 from server_process import wait_until
 from service_process import Service, command, environment, serving
 from serving_models import GOOD
+from serving_process import until
 
-from vehins.serving import connections
+from vehins.serving import closing, connections
+from vehins.serving.access import NO_KEY
+from vehins.serving.telemetry.access import FIELDS
+from vehins.serving.telemetry.exchange import Refusal
+from vehins.serving.telemetry.layer import TelemetryLayer
+from vehins.serving.telemetry.telemetry import Telemetry
 from vehins.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -36,8 +44,8 @@ def service(served: Settings) -> Iterator[Service]:
         yield found
 
 
-def raw(service: Service, request: bytes) -> list[tuple[int, Any]]:
-    """Send bytes on a connection of their own: status and body of each answer until the service closes it."""
+def heard(service: Service, request: bytes) -> bytes:
+    """Send bytes on a connection of their own: all that comes back until the service closes it."""
 
     async def ask() -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -48,7 +56,12 @@ def raw(service: Service, request: bytes) -> list[tuple[int, Any]]:
         finally:
             writer.transport.abort()
 
-    answers = asyncio.run(ask()).split(b"HTTP/1.1 ")[1:]
+    return asyncio.run(ask())
+
+
+def raw(service: Service, request: bytes) -> list[tuple[int, Any]]:
+    """Send bytes on a connection of their own: status and body of each answer until the service closes it."""
+    answers = heard(service, request).split(b"HTTP/1.1 ")[1:]
     parts = [answer.partition(b"\r\n\r\n") for answer in answers]
     return [(int(head[:3]), json.loads(body)) for head, _, body in parts if not head.startswith(b"1")]
 
@@ -173,22 +186,243 @@ def test_nothing_of_a_key_is_in_what_the_service_says(service: Service) -> None:
     assert KEY not in service.err
 
 
+# --- what is told of refusals -----------------------------------------------------------------------------------------
+
+CHUNKED = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" + AUTHORIZED + b"\r\n"
+
+
+def counted(service: Service, *labels: str) -> int:
+    """How many requests the service has counted with such labels."""
+    text = httpx.get(service.url + "/metrics", headers={"X-API-Key": KEY}, trust_env=False).text
+    sample = 'vehins_http_requests_total{{method="{1}",route="{0}",status="{2}"}} '.format(*labels)
+    return sum(int(float(line.removeprefix(sample))) for line in text.splitlines() if line.startswith(sample))
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "method", "path", "route"),
+    [
+        (b"nonsense\r\n\r\n", 400, None, None, "unmatched"),
+        (b"GET /a?key=hunter2 HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431, "GET", "/a", "unmatched"),
+        (b"HEAD / HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431, "HEAD", "/", "unmatched"),
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nX: y\r\n\r\n", 431, "GET", "/" + "a" * 199, "unmatched"),
+        (CHUNKED + b"\r\nzz\r\n", 400, "POST", "/v1/predict", "/v1/predict"),
+        (CHUNKED + b"X-Request-ID: mine-1\r\n\r\nzz\r\n", 400, "POST", "/v1/predict", "/v1/predict"),
+    ],
+    ids=["nonsense", "headers", "headers of HEAD", "address", "framing", "framing with an id"],
+)
+def test_a_refusal_of_the_connection_is_counted_and_logged(
+    service: Service, request_: bytes, status: int, method: str | None, path: str | None, route: str
+) -> None:
+    labels = (route, method or "other", str(status))
+    before, said = counted(service, *labels), len(service.said)
+    head, _, body = heard(service, request_).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert (body == b"") == (method == "HEAD")
+    [found] = [line for line in head.split(b"\r\n") if line.startswith(b"x-request-id: ")]
+    request_id = found.partition(b" ")[2].decode()
+    assert request_id == "mine-1" or b"mine-1" not in request_
+    until(lambda: any(request_id in line for line in service.said[said:]))
+    assert counted(service, *labels) == before + 1
+    lines = [json.loads(line) for line in service.said[said:] if "vehins.access" in line]
+    [line] = [line for line in lines if line["path"] != "/metrics"]
+    assert list(line) == list(FIELDS)
+    assert (line["request_id"], line["status"]) == (request_id, status)
+    assert line["client"] == "127.0.0.1" or line["client"].startswith("key-")
+    assert (line["method"], line["path"], line["bytes_out"]) == (method, path, len(body))
+    assert (line["rows"], line["model_version"]) == (None, None)
+    assert 0 <= line["milliseconds"] < 60_000
+
+
+def test_what_the_client_has_read_is_what_counts() -> None:
+    """Though the application, which hears of the refusal too late, means to have answered as well."""
+    written: list[bytes] = []
+    told = Telemetry(write=written.append)
+
+    async def run() -> None:
+        async def refusing(scope: Any, receive: Any, send: Any) -> None:
+            await NO_KEY(send)
+
+        layer = TelemetryLayer(refusing, told.metrics, written.append)
+        async with small(app=layer, tell=told.refused) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(CHUNKED + b"\r\nzz\r\n")
+            assert hostile.statuses(await reader.read()) == [400]
+            writer.transport.abort()
+
+    in_loop(run())
+    [line] = map(json.loads, written)
+    assert line["status"] == 400
+
+
+def test_who_comes_too_slowly_or_is_too_many_is_told_of() -> None:
+    told: list[tuple[Any, Refusal, float]] = []
+
+    async def run() -> None:
+        async with small(tell=lambda *refused: told.append(refused), head_seconds=0.2, most=1) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /slow HTTP/1.1\r\nX-Request-ID: slow-1\r\nX: ")
+            while not is_taken(port):
+                await asyncio.sleep(0.01)
+            other, second = await asyncio.open_connection("127.0.0.1", port)
+            assert hostile.statuses(await other.read()) == [503]
+            assert hostile.statuses(await reader.read()) == [408]
+            for one in (writer, second):
+                one.transport.abort()
+
+    in_loop(run())
+    found = [(refusal.status, scope["method"], scope["path"]) for scope, refusal, _ in told]
+    assert found == [(503, None, None), (408, "GET", "/slow")]
+    assert told[1][1].request_id == "slow-1"
+    assert 0.2 <= told[1][2] < 60
+
+
+# --- clients of all kinds ---------------------------------------------------------------------------------------------
+
+MANY_ROWS = json.dumps({"rows": [GOOD] * 500}).encode()  # answered in a thread
+MANY = hostile.post(MANY_ROWS, AUTHORIZED).replace(b"Connection: close", b"Connection: keep-alive")
+EXPECTING = CHUNKED + b"Expect: 100-continue\r\n\r\nzz\r\n"
+PAGE = b"GET / HTTP/1.1\r\nHost: x\r\n" + AUTHORIZED + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "statuses"),
+    [
+        (b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+        (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", [400]),
+        (b"PROXY TCP4 203.0.113.7 10.0.0.1 5 80\r\n" + GOOD_REQUEST, [400]),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
+        (b"\r\n\r\n" + GOOD_REQUEST, [200]),
+        (EXPECTING, [400]),
+        (MANY + CHUNKED + b"\r\nzz\r\n", [200, 400]),
+        (MANY + EXPECTING, [200, 400]),
+        (KEPT + MANY + b"GET http://x HTTP/1.1\r\n\r\n", [200, 200]),
+        (MANY * 2 + GOOD_REQUEST + KEPT, [200, 200, 200]),
+        (GOOD_REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"), [200]),
+        (MANY.replace(b"HTTP/1.1", b"HTTP/1.0"), [200]),
+        (GOOD_REQUEST.replace(b"close", b"Upgrade\r\nUpgrade: h2c").replace(hostile.BODY, b""), [400]),
+    ],
+)
+def test_nothing_is_cut_and_nothing_fails(service: Service, request_: bytes, statuses: list[int]) -> None:
+    said = len(service.said)
+    assert [status for status, _ in raw(service, request_)] == statuses
+    assert httpx.get(service.url + "/healthz", headers={"X-Request-ID": "then"}, trust_env=False).status_code == 200
+    until(lambda: any('"then"' in line for line in service.said[said:]))
+    assert not [line for line in service.said[said:] if '"level":"error"' in line]
+
+
+def half_closed(service: Service, request: bytes) -> list[int]:
+    """The statuses of the answers to a client that says at once that it will send no more."""
+    with socket.create_connection(("127.0.0.1", service.port), hostile.ANSWER_SECONDS) as found:
+        found.sendall(request)
+        found.shutdown(socket.SHUT_WR)
+        return hostile.statuses(b"".join(iter(lambda: found.recv(65_536), b"")))
+
+
+@pytest.mark.parametrize(
+    ("request_", "statuses"),
+    [
+        (PAGE, [200]),
+        (PAGE + MANY + KEPT, [200, 200, 200]),
+        (PAGE + KEPT[:40], [200]),
+        (KEPT[:40], []),
+        (MANY[:-5], []),
+        (b"", []),
+    ],
+)
+def test_who_sends_no_more_is_answered(service: Service, request_: bytes, statuses: list[int]) -> None:
+    assert half_closed(service, request_) == statuses
+
+
+def test_a_head_that_becomes_too_large_waits_for_the_answer_before_it() -> None:
+    async def run() -> None:
+        gate = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await gate.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+        async with small(app=app) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nX: ")
+            for _ in range(20):
+                writer.write(b"y" * 10_000)
+                await writer.drain()
+                await asyncio.sleep(0.01)
+            gate.set()
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                assert hostile.statuses(await reader.read()) == [200]
+            writer.transport.abort()
+
+    in_loop(run())
+
+
+def test_each_request_hears_that_its_client_has_left() -> None:
+    """Also the one that is being answered while others wait."""
+
+    async def run() -> None:
+        left = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+
+        async with small(app=app) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n" * 3)
+            while not is_taken(port):
+                await asyncio.sleep(0.01)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.transport.abort()
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                await left.wait()
+
+    in_loop(run())
+
+
+def test_who_goes_on_sending_has_time_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that has been answered early is closed once its client is silent, and not amid what it sends."""
+    monkeypatch.setattr(closing, "_LINGER_SECONDS", 0.2)
+
+    async def run() -> None:
+        async with small() as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n")
+            for _ in range(20):
+                writer.write(b"y" * 1_000)
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            async with asyncio.timeout(hostile.ANSWER_SECONDS):
+                assert hostile.statuses(await reader.read()) == [200]
+                while is_taken(port):
+                    await asyncio.sleep(0.05)
+            writer.transport.abort()
+
+    in_loop(run())
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
 @asynccontextmanager
-async def small(size: int = 0, **bounds: float) -> AsyncIterator[int]:
+async def small(size: int = 0, app: Any = None, tell: Any = None, **bounds: float) -> AsyncIterator[int]:
     """A server of uvicorn's own, in this process, whose connections have other bounds; the port of it.
 
-    Its application answers with so many bytes.
+    Its application answers with so many bytes, unless there is another.
     """
     import uvicorn
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % size)]})
         await send({"type": "http.response.body", "body": bytes(size)})
 
-    protocol: Any = connections.protocol(ServeSettings())
+    protocol: Any = connections.protocol(ServeSettings(), *([tell] if tell else []))
     for name, value in bounds.items():
         setattr(protocol, name, value)
-    config = uvicorn.Config(app, port=0, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=1)
+    config = uvicorn.Config(
+        app or answering, port=0, http=protocol, lifespan="off", log_config=None, timeout_keep_alive=1
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
@@ -226,11 +460,21 @@ def test_an_idle_connection_is_closed() -> None:
     in_loop(run())
 
 
-def test_a_client_that_does_not_read_is_given_up() -> None:
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5,
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /",
+    ],
+    ids=["kept", "closing", "pipelined", "amid the next"],
+)
+def test_a_client_that_does_not_read_is_given_up(request_: bytes) -> None:
     async def run() -> None:
-        async with small(size=50_000_000, head_seconds=0.2) as port:
+        async with small(size=50_000_000, read_seconds=0.2) as port:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
-            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            writer.write(request_)
             async with asyncio.timeout(hostile.ANSWER_SECONDS):
                 for is_there in (True, False):
                     while is_taken(port) != is_there:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
+import hostile
 import httpx
 import pytest
+from running import Service, running
 from serving_models import GOOD, app_of, ask, guarded
 from test_http import error_of
 
+from vehins.serving.failures import RefusalError
 from vehins.serving.limits import Limits
 from vehins.settings import ServeSettings
 
@@ -20,7 +24,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from vehins.serving.predictor import Predictor
+    from vehins.settings import Settings
 
+IS_LONG = os.environ.get("VEHINS_TEST_SLOW") == "1"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "x-api-key, content-type"}
 
 
@@ -31,8 +37,12 @@ def held(settings: ServeSettings, gate: asyncio.Event) -> Any:
     """A layer around an application that reads a body and answers once the gate opens."""
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            pass
+        try:
+            while (await receive()).get("more_body"):
+                pass
+        except RefusalError as error:
+            await error.prepared()(send)
+            return
         if scope["path"] == "/held":
             await gate.wait()
         await send({"type": "http.response.start", "status": 204, "headers": []})
@@ -166,6 +176,100 @@ def test_compressed_bodies(predictor: Predictor, encoding: str, status: int) -> 
     assert response.status_code == status
     if status == 415:
         assert error_of(response, 415)["headline"] == "The body is compressed"
+
+
+# --- all bodies together ----------------------------------------------------------------------------------------------
+
+
+def test_there_is_room_for_so_many_large_bodies() -> None:
+    """Announced or not; small ones need none, and who is refused leaves none occupied."""
+
+    async def slowly(size: int) -> AsyncIterator[bytes]:
+        yield b" " * size
+
+    async def run() -> None:
+        gate = asyncio.Event()
+        app = held(ServeSettings(max_body_bytes=100_000), gate)
+        async with client_of(app) as client:
+            for _ in range(2):
+                large = [asyncio.create_task(client.post("/held", content=b" " * 99_000)) for _ in range(8)]
+                while app._room != 8_000:
+                    await asyncio.sleep(0)
+                for content in (b" " * 99_000, slowly(99_000)):
+                    refused = await client.post("/other", content=content)
+                    assert error_of(refused, 503)["headline"] == "The service is busy"
+                    assert (refused.headers["retry-after"], refused.headers["connection"]) == ("1", "close")
+                for content in (b" " * 60_000, slowly(60_000)):
+                    assert (await client.post("/other", content=content)).status_code == 204
+                assert app._room == 8_000
+                gate.set()
+                assert {(await answer).status_code for answer in large} == {204}
+                gate.clear()
+                assert app._room == 800_000
+
+    asyncio.run(run())
+
+
+def test_memory_is_bounded_however_many_send_large_bodies(served: Settings) -> None:
+    """Who asks for one row is answered all the time."""
+    count = 200 if IS_LONG else 60
+    size, piece = 7_900_000, b" " * 131_072
+
+    async def send(port: int) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        answer = asyncio.create_task(reader.read())
+        try:
+            writer.write(hostile.post(b"", length=size))
+            for _ in range(size // len(piece)):
+                if answer.done():
+                    break
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            return hostile.statuses(await asyncio.wait_for(answer, 2))[0]
+        except (OSError, TimeoutError):
+            return 0
+        finally:
+            answer.cancel()
+            writer.transport.abort()
+
+    async def run(service: Service) -> tuple[list[int], list[int], int]:
+        async with httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=60) as client:
+            await client.post("/v1/predict", content=hostile.BODY)
+            before, most, honest = service.rss, 0, []
+            senders = [asyncio.create_task(send(service.port)) for _ in range(count)]
+            while not all(sender.done() for sender in senders):
+                honest.append((await client.post("/v1/predict", content=hostile.BODY)).status_code)
+                most = max(most, service.rss - before)
+                await asyncio.sleep(0.02)
+            return [sender.result() for sender in senders], honest, most
+
+    with running(served) as service:
+        refused, honest, most = asyncio.run(run(service))
+    assert set(refused) <= {503, 0}  # those that there is room for are not at their end yet
+    assert refused.count(503) > count / 2
+    assert set(honest) == {200}
+    print(most, len(honest), refused.count(503), refused.count(0))
+    assert most < 300 * 2**20
+
+
+BLOATED = {
+    "one unknown name, a million times": b'{"rows":[{' + b'"a":0,' * 1_200_000 + b'"a":0}]}',
+    "a list of a million values": b'{"rows":[{"Gender":[' + b'"a",' * 1_800_000 + b'"a"]}]}',
+    "an object of many": b'{"rows":[{"Age":{' + b'"a":{},' * 1_000_000 + b'"a":0}}]}',
+}
+
+
+def test_what_a_refusal_takes_is_bounded(served: Settings) -> None:
+    """A refusal tells of each fault, and of the row that has it: a million times, or with a million values in it."""
+    with running(served) as service, httpx.Client(base_url=service.url, trust_env=False, timeout=60) as client:
+        assert client.post("/v1/predict", content=hostile.BODY).status_code == 200
+        before = service.rss
+        for name, body in BLOATED.items():
+            answer = client.post("/v1/predict", content=body)
+            assert answer.json()["rows"], name
+            assert error_of(answer, 422)["headline"].endswith("in the rows")
+            assert service.rss - before < 300 * 2**20, name
 
 
 # --- headers ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from vehins.serving.buckets import Buckets
 from vehins.serving.clients import Proxies, is_foreign, neighbourhood, origins
 from vehins.serving.failures import Prepared
 from vehins.serving.keys import shown_key
+from vehins.serving.page.render import STATIC
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,7 +95,7 @@ class Access:
 
     async def _is_refused(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> bool:
         if is_foreign(scope["method"], headers, self._origins):
-            await FOREIGN(send)
+            await FOREIGN(send)  # not a page, which could ask on
             return True
         if self._keys and await self._has_no_key(scope, headers, send):
             return True
@@ -102,23 +103,25 @@ class Access:
             return False
         wait = self._requests.take(neighbourhood(scope[CLIENT]))
         if wait:
-            await TOO_OFTEN(send, _retry_after(wait))
+            await TOO_OFTEN.answer(scope, send, _retry_after(wait))
         return bool(wait)
 
     async def _has_no_key(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> bool:
         key = shown_key(headers)
         if key is None:
-            await NO_KEY(send)
+            if scope["path"].startswith(STATIC):  # the page that asks for the key looks like the others
+                return False
+            await NO_KEY.answer(scope, send)
             return True
         source = neighbourhood(scope[CLIENT])
         wait = self._guesses.wait(source)
         if wait:  # not even a right key is looked at, or guessing would go on
-            await GUESSING(send, _retry_after(wait))
+            await GUESSING.answer(scope, send, _retry_after(wait))
             return True
         client = self._keys.client(key)
         if client is None:
             self._guesses.take(source)
-            await WRONG_KEY(send)
+            await WRONG_KEY.answer(scope, send)
             return True
         scope[CLIENT] = client
         return False

@@ -9,25 +9,27 @@ from __future__ import annotations
 import asyncio
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vehins.serving.answers import Fault
+from vehins.serving.closing import Closing
 from vehins.serving.failures import Prepared
 from vehins.serving.limits import BUSY, SLOW
+from vehins.serving.telemetry.exchange import REFUSAL, REQUEST_ID, Refusal, identified
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
+    from collections.abc import Callable
 
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Plain
+    from starlette.types import Scope
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
     from vehins.settings.sections import ServeSettings
-else:
-    Plain = object
 
 KEEP_ALIVE_SECONDS = 75
 """More than the 60 s after which AWS's load balancers drop an idle connection: they must never ask on a closed one."""
 _HEAD_SECONDS = 10.0
-_LINGER_SECONDS = 1.0
+_LINGERING_CONNECTIONS = 64  # beyond the most that there may be; who comes then hears nothing
 _HEAD_BYTES = 64 * 1024
 _HEADERS = 100
 _URL_BYTES = 8 * 1024
@@ -85,24 +87,28 @@ class Refused(Exception):  # noqa: N818 - the parser turns it into an error of i
     """Ends the parsing of what is too much."""
 
 
-class Connection(Plain):
+class Connection(Closing):
     """A connection of the server; the class attributes are its bounds."""
 
     head_seconds: float = _HEAD_SECONDS
     body_bytes: int = 0
     most: int = _MOST_CONNECTIONS
+    tell: Callable[[Scope, Refusal, float], None]
+    """Hears of refusals whose requests the application has not seen: scope, answer, and seconds since it began."""
 
     _part = Part.NONE
     _is_new = False  # whether the head began in the bytes that came last
     _bytes = 0  # of this request, but those that it began in
     _deadline: TimerHandle | None = None
     _answer = INVALID
-    _is_ended = False
+    _is_half = False  # whether the client sends no more, and waits
 
     def connection_made(self, transport: Any) -> None:
         """Take a connection, unless there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > self.most:
+        if len(self.connections) > self.most + _LINGERING_CONNECTIONS:
+            transport.abort()
+        elif len(self.connections) > self.most:
             self._end(BUSY)
         else:
             self._set_deadline()
@@ -112,9 +118,23 @@ class Connection(Plain):
         self._drop_deadline()
         super().connection_lost(exc)
 
+    def eof_received(self) -> Any:
+        """The client sends no more: what it has asked is answered, and what it has asked by half is not.
+
+        Returns whether the connection stays open for that.
+        """
+        is_cut = self._part is Part.BODY and not self.pipeline
+        if not self._is_answering() or self.cycle.disconnected or (is_cut and not self._is_ended):
+            return False
+        if not self._is_ended:
+            self._refuse_later(INVALID)
+        self._is_half = True
+        return True
+
     def data_received(self, data: bytes) -> None:
         """Take some bytes of one request, or of several."""
         if self._is_ended:
+            self._is_heard = True
             return
         super().data_received(data)
         if self._part is Part.NONE and self._is_answering():
@@ -132,7 +152,7 @@ class Connection(Plain):
             return
         self._bytes += received
         if self._part is Part.HEAD and self._bytes > _HEAD_BYTES:
-            self._end(TOO_MUCH_HEAD)
+            self._refuse(TOO_MUCH_HEAD)
         elif self._part is Part.BODY and self._bytes > self.body_bytes:
             self.transport.abort()
 
@@ -156,11 +176,21 @@ class Connection(Plain):
         if upgrades and any(name in _BODY_HEADERS for name, _ in self.headers):
             self._answer = NO_UPGRADE  # the parser would take its body for another protocol
             raise Refused
-        self._part = Part.BODY
+        before = self.cycle
         super().on_headers_complete()
+        self._part = Part.BODY
         self.headers = _TRAILERS
         if upgrades:
             self.cycle.keep_alive = False  # nor does it read on
+        if self.pipeline or not self.cycle.keep_alive:
+            self._note(before)
+
+    def _note(self, before: RequestResponseCycle) -> None:
+        """Look after a request that waits for one before it, or after which the connection is closed."""
+        if self.pipeline:
+            self._join(before)
+        if not self.cycle.keep_alive:
+            self._end_gently()
 
     def on_message_complete(self) -> None:
         """A request is complete."""
@@ -170,43 +200,19 @@ class Connection(Plain):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request; what is being answered is answered first."""
         del msg
-        if self._part is not Part.BODY and self._is_answering():
-            self._is_ended = True
-            self.cycle.keep_alive = False
-            self._end_gently()
-        elif self._part is Part.BODY and (self.pipeline or self.cycle.response_started):
-            self.transport.close()
-        else:
-            self._end(self._answer)
+        self._refuse(self._answer)
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; who does not read the last answer is given up in the end."""
-        super().timeout_keep_alive_handler()
-        if self.transport.get_write_buffer_size():
-            self.loop.call_later(self.head_seconds, self.transport.abort)
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the offer is passed over, and uvicorn would advise to install something."""
 
     def is_receiving(self) -> bool:
         """Whether the client may be amid a request, or what it sends is read no more."""
-        return self._is_ended or self._part is not Part.NONE
+        return not self._is_half and (self._is_ended or self._part is not Part.NONE)
 
     def linger(self) -> None:
-        """Close once the client has had a moment to read: a close amid what it sends could destroy the answer.
-
-        See RFC 9112, section 9.6.
-        """
-        self._is_ended = True
+        """Close once the client has had a moment to read."""
         self._drop_deadline()
-        self.pipeline.clear()
-        if self._is_answering():
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
-        self.transport.write_eof()
-        self.flow.resume_reading()
-        self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
-
-    def _end_gently(self) -> None:
-        gentle: Any = _Lingering(self)
-        self.cycle.transport = gentle
+        super().linger()
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
@@ -220,7 +226,6 @@ class Connection(Plain):
             self._deadline = None
 
     def _late(self) -> None:
-        self._deadline = None
         if self.transport.is_closing():
             return
         if self._is_answering():  # the layers of the application look after the time of this one
@@ -230,36 +235,73 @@ class Connection(Plain):
         else:
             self.transport.close()
 
+    def _refuse(self, answer: Prepared) -> None:
+        """Answer what cannot be taken, once what came before it has been answered; nothing more is read."""
+        if self.pipeline or (self._part is not Part.BODY and self._is_answering()):
+            self._refuse_later(answer)
+        elif self._part is Part.BODY and self.cycle.response_started:
+            self.linger()
+        else:
+            self._end(answer)
+
+    def _refuse_later(self, answer: Prepared) -> None:
+        """Let the last request that is complete be the last; one whose body is not is answered with the refusal."""
+        self._is_ended = True
+        self.cycle.keep_alive = False
+        self._end_gently()
+        if self._part is Part.BODY:
+            request_id = self._told(answer).request_id.encode()
+
+            async def refusing(_: Any, __: Any, send: Any) -> None:
+                await answer(send, (REQUEST_ID, request_id))
+
+            self.pipeline[0] = (self.cycle, refusing)
+
     def _end(self, answer: Prepared) -> None:
-        self.transport.write(answer.wire())
+        refusal = self._told(answer)
+        self.transport.write(answer.wire((REQUEST_ID, refusal.request_id.encode()), is_head=not refusal.bytes_out))
         self.linger()
 
-
-class _Lingering:
-    """The transport of an answer after which the client may have more to send."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._transport = connection.transport
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def close(self) -> None:
-        """Close, and take what still comes of the request until then."""
-        if self._connection.is_receiving():
-            self._connection.linger()
+    def _told(self, answer: Prepared) -> Refusal:
+        """A refusal that has been told of: by the layers of the application, where they have seen the request."""
+        scope = self._asked()
+        size = 0 if scope["method"] == "HEAD" else len(answer.body)
+        refusal = Refusal(answer.status, identified(dict(scope["headers"])), size)
+        if self._part is Part.BODY and not self.pipeline:
+            scope[REFUSAL] = refusal
         else:
-            self._transport.close()
+            self.tell(scope, refusal, self._seconds())
+        return refusal
+
+    def _asked(self) -> Scope:
+        """What is known of the request that is refused."""
+        if self._part is Part.BODY:
+            return cast("Scope", self.cycle.scope)
+        asked: dict[str, Any] = {"type": "http", "client": self.client, "headers": [], "method": None, "path": None}
+        if self._part is Part.HEAD and self.headers:  # so that its first line is complete
+            path = self.url.partition(b"?")[0].decode("latin-1")
+            asked |= {"headers": self.headers, "method": self.parser.get_method().decode(), "path": path}
+        return asked
+
+    def _seconds(self) -> float:
+        """Since the connection was made, or since the first bytes after an answer."""
+        began = self._deadline.when() - self.head_seconds if self._deadline is not None else self.loop.time()
+        return self.loop.time() - began
 
 
-def protocol(settings: ServeSettings) -> type[asyncio.Protocol] | str:
-    """What uvicorn's setting ``http`` takes; where there is no httptools, uvicorn's own choice."""
+def protocol(
+    settings: ServeSettings, tell: Callable[[Scope, Refusal, float], None] = lambda *_: None
+) -> type[asyncio.Protocol] | str:
+    """What uvicorn's setting ``http`` takes; where there is no httptools, uvicorn's own choice.
+
+    ``tell`` hears of every refusal whose request the application has not seen.
+    """
     try:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
     except ImportError:
         return "auto"
-    bounds = {
+    bounds: dict[str, Any] = {
+        "tell": staticmethod(tell),
         "head_seconds": min(_HEAD_SECONDS, settings.request_timeout),
         "body_bytes": _HEAD_BYTES + _FRAMING * settings.max_body_bytes,
         "most": min(_MOST_CONNECTIONS, max(_open_files() - _KEPT_FILES, _KEPT_FILES)),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fastapi import FastAPI, Request, Response
-    from starlette.types import Send
+    from starlette.types import Scope, Send
 
     from vehins.serving.holder import Holder, Ready
 
@@ -90,27 +90,67 @@ def body_too_large(max_bytes: int) -> RefusalError:
     return RefusalError(413, ErrorAnswer(error=fault), {"Connection": "close"})
 
 
+def crowded() -> RefusalError:
+    """There is no room for another large body (503)."""
+    fault = Fault(
+        headline="The service is busy",
+        detail="The large requests under way have as many bytes as it takes at a time.",
+        hint="Try again as `Retry-After` says, or send fewer rows at a time.",
+    )
+    return RefusalError(503, ErrorAnswer(error=fault), {"Retry-After": "1", "Connection": "close"})
+
+
 class Prepared:
-    """An answer that is an error, written out once, for what stands in front of the framework; ``body`` is its JSON."""
+    """An answer that is an error, written out once, for what stands in front of the framework; ``body`` is its JSON.
+
+    Called, it answers in JSON; `answer` does so in the form that was asked for.
+    """
 
     def __init__(self, status: int, said: Fault | ErrorAnswer, *headers: tuple[str, str]) -> None:
-        self._status = status
+        self.status = status
         answer = said if isinstance(said, ErrorAnswer) else ErrorAnswer(error=said)
         self.body = answer.model_dump_json().encode()
-        own = (("content-type", "application/json"), ("content-length", str(len(self.body))), *headers)
-        self._headers = [(name.lower().encode(), value.encode()) for name, value in own]
+        self._fault = answer.error
+        self._own = [(name.lower().encode(), value.encode()) for name, value in headers]
+        self._headers = [*_sized(b"application/json", self.body), *self._own]
+        self._page: bytes | None = None
 
     async def __call__(self, send: Send, *more: tuple[bytes, bytes]) -> None:
         """Answer, with some headers more."""
-        headers = [*self._headers, *more]
-        await send({"type": "http.response.start", "status": self._status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+        await self._send(send, self.body, [*self._headers, *more])
 
-    def wire(self) -> bytes:
-        """The whole answer as it goes out on a connection that ends with it."""
-        line = f"HTTP/1.1 {self._status} {HTTPStatus(self._status).phrase}".encode()
-        fields = [b": ".join(field) for field in (*self._headers, (b"connection", b"close"))]
-        return b"\r\n".join([line, *fields, b"", self.body])
+    async def answer(self, scope: Scope, send: Send, *more: tuple[bytes, bytes]) -> None:
+        """Answer a browser that shows a page with a page, and all others in JSON; with some headers more."""
+        if not _shows_pages(scope):
+            await self(send, *more)
+            return
+        if self._page is None:
+            from starlette.concurrency import run_in_threadpool
+
+            from vehins.serving.page import render
+
+            self._page = await run_in_threadpool(render.html, "refused.html", fault=self._fault)
+        await self._send(send, self._page, [*_sized(b"text/html; charset=utf-8", self._page), *self._own, *more])
+
+    async def _send(self, send: Send, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def wire(self, *more: tuple[bytes, bytes], is_head: bool = False) -> bytes:
+        """The answer as it goes out on a connection that ends with it, with some headers more; to HEAD without body."""
+        line = f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}".encode()
+        fields = [b": ".join(field) for field in (*self._headers, *more, (b"connection", b"close"))]
+        return b"\r\n".join([line, *fields, b"", b"" if is_head else self.body])
+
+
+def _sized(media_type: bytes, body: bytes) -> list[tuple[bytes, bytes]]:
+    return [(b"content-type", media_type), (b"content-length", b"%d" % len(body))]
+
+
+def _shows_pages(scope: Scope) -> bool:
+    """Whether it is a browser that shows what comes back; programs, and scripts of a page, ask for anything or JSON."""
+    accept = next((value.lower() for name, value in scope["headers"] if name == b"accept"), b"")
+    return b"text/html" in accept and b"application/json" not in accept
 
 
 def install(app: FastAPI) -> None:

@@ -9,7 +9,9 @@ defined, and the names in them are imported inside the functions, where it could
 """
 
 import json
+import os
 from collections.abc import Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -23,6 +25,7 @@ from vehins.serving.probes import NOT_READY
 from vehins.serving.refusals import refusal
 
 if TYPE_CHECKING:
+    from anyio import CapacityLimiter
     from fastapi import FastAPI
     from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -89,15 +92,23 @@ class Endpoint:
         count = explain.wanted(query) if query else 0
         body = await _body(scope, receive, ready.max_bytes, self._holder.max_rows)
         if count or len(body) > _ASIDE_BYTES:
-            from starlette.concurrency import run_in_threadpool
+            from anyio import to_thread
 
-            answer = await run_in_threadpool(_answer, ready, body, self._holder.max_rows, self._observers, count)
+            work = partial(_answer_aside, ready, body, self._holder.max_rows, self._observers, count)
+            answer = await to_thread.run_sync(work, limiter=self._aside)
         else:
             threads = ready.predictor.bundle.threads if len(body) > _SHARED_BYTES else 1
             answer = _answer(ready, body, self._holder.max_rows, self._observers, threads=threads)
         headers = [_JSON, (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+
+    @cached_property
+    def _aside(self) -> "CapacityLimiter":
+        """As many threads as have a core: more would not be sooner done, and have all their rows in memory."""
+        from anyio import CapacityLimiter
+
+        return CapacityLimiter(max(2, os.cpu_count() or 1))
 
 
 async def _body(scope: "Scope", receive: "Receive", max_bytes: int, max_rows: int) -> bytes:
@@ -118,6 +129,17 @@ async def _body(scope: "Scope", receive: "Receive", max_bytes: int, max_rows: in
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def _answer_aside(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int) -> bytes:
+    """The same for a request that may be large."""
+    try:
+        is_bloated = ready.request.is_bloated(body)
+    except ValueError:
+        is_bloated = True
+    if is_bloated:
+        raise _refused(ready, body, max_rows, observers)
+    return _answer(ready, body, max_rows, observers, count)
+
+
 def _answer(
     ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int = 0, threads: int = 1
 ) -> bytes:
@@ -126,10 +148,7 @@ def _answer(
     try:
         rows = ready.request.read(body)
     except ValidationError:
-        answer = refusal(body, ready.request, ready.predictor.table, max_rows)
-        for observer in observers:
-            observer.refused(ready, answer.rows)
-        raise failures.RefusalError(422, answer) from None
+        raise _refused(ready, body, max_rows, observers) from None
     if count:
         explain.check_rows(len(rows))
     predictions = ready.predictor.predict(rows, threads)
@@ -138,6 +157,13 @@ def _answer(
     if count:
         return explain.answer(ready, rows, predictions, count).model_dump_json().encode()
     return _written(ready.predictor, predictions)
+
+
+def _refused(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer]) -> failures.RefusalError:
+    answer = refusal(body, ready.request, ready.predictor.table, max_rows)
+    for observer in observers:
+        observer.refused(ready, answer.rows)
+    return failures.RefusalError(422, answer)
 
 
 def _written(predictor: Predictor, predictions: Sequence[Prediction]) -> bytes:

@@ -68,7 +68,7 @@ class Process:
         self.holder = Holder(settings.serve.max_rows)
         self._watcher = Watcher(settings, self.holder, telemetry.observers)
         app = create_app(self.holder, settings.serve, keys=keys_for(settings), telemetry=telemetry)
-        self._server = _server(app, settings.serve, self)
+        self._server = _server(app, settings.serve, self, telemetry)
         self._fault: Exception | None = None
         self._close_at = math.inf
         self._is_over = self._is_settled = self._is_announced = False
@@ -175,7 +175,7 @@ class Process:
         self._server.should_exit = True
 
 
-def _server(app: FastAPI, settings: ServeSettings, process: Process) -> Server:
+def _server(app: FastAPI, settings: ServeSettings, process: Process, telemetry: Telemetry) -> Server:
     import uvicorn
 
     class Watched(uvicorn.Server):
@@ -194,7 +194,7 @@ def _server(app: FastAPI, settings: ServeSettings, process: Process) -> Server:
             server_header=False,
             log_config=None,  # logs are for the caller to set up; a stack still finds its way to stderr
             lifespan="off",
-            http=connections.protocol(settings),
+            http=connections.protocol(settings, telemetry.refused),
             ws="none",
             proxy_headers=False,  # uvicorn's own would believe whatever this machine says; `trusted_proxies` is asked
             timeout_keep_alive=connections.KEEP_ALIVE_SECONDS,

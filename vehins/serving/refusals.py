@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from vehins.serving.answers import BadCell, Fault, RefusedAnswer
-from vehins.serving.requests import INT64_MAX, INT64_MIN, expected
+from vehins.serving.requests import INT64_MAX, INT64_MIN, expected, is_nested
 
 if TYPE_CHECKING:
     from vehins.data.schema import TableSchema
@@ -72,8 +72,12 @@ def _row_faults(number: int, row: Any, request: type[PredictRequest], schema: Ta
         return [
             BadCell(row=number, column=None, value=None, rule=f"has {len(row):,} columns, far more than this model")
         ]
+    if isinstance(row, dict):  # what is nested is wrong, however long it is
+        flat = {name: type(value)() if is_nested(value) else value for name, value in row.items()}
+    else:
+        flat = type(row)()
     try:
-        request.model_validate_json(to_json({"rows": [row]}))
+        request.model_validate_json(to_json({"rows": [flat]}))
     except ValidationError as error:
         return [_bad_cell(number, row, item, schema) for item in error.errors(include_url=False, include_context=False)]
     return []

@@ -23,8 +23,8 @@ FIELDS = {
     "logger": "Always `vehins.access`.",
     "request_id": "Id of the request, as its client gave it in `X-Request-ID`, or made here; the answer has it too.",
     "client": "Short hash of the client's API key, or else its address.",
-    "method": "HTTP method.",
-    "path": "Path of the address, without its query; 200 characters at most.",
+    "method": "HTTP method; null when what came was refused before it could be read.",
+    "path": "Path of the address, without its query; 200 characters at most, and null like the method.",
     "status": "HTTP status of the answer; 499 when the client left before it.",
     "milliseconds": "From the head of the request to the end of its answer.",
     "rows": "Rows that were predicted; null when none were.",
@@ -43,12 +43,13 @@ _text = lru_cache(2048)(json.dumps)
 
 def line(scope: Scope, exchange: Exchange, status: int, seconds: float) -> bytes:
     """A request that has ended, as a JSON object: one format of texts that are safe, for it is made for each."""
+    path = scope["path"]
     found = _LINE % (
         moment(time()),
         exchange.request_id,
         _text(_client(scope)),
         _text(scope["method"]),
-        _text(scope["path"][:PATH_CHARACTERS]),
+        _text(path if path is None else path[:PATH_CHARACTERS]),
         status,
         1_000 * seconds,
         "null" if exchange.rows is None else exchange.rows,

@@ -5,13 +5,25 @@ from __future__ import annotations
 import os
 import re
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import Message, Receive, Send
 
 REQUEST_ID = b"x-request-id"
+REFUSAL = "vehins.refusal"
+"""Where a scope has the `Refusal` that its connection has answered in place of the application."""
 _WELL_FORMED = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")  # what identifiers of other systems are made of
+
+
+class Refusal(NamedTuple):
+    """What a connection has answered by itself."""
+
+    status: int
+    request_id: str
+    bytes_out: int
 
 
 class Exchange:
@@ -29,6 +41,10 @@ class Exchange:
 
     rows: int | None
     model_version: int | None
+
+    def refused(self, refusal: Refusal) -> None:
+        """Note that the client has read another answer, whatever becomes of this one."""
+        self.status, self.request_id, self.bytes_out = refusal
 
     async def receive(self) -> Message:
         """Count what comes of a body whose size was not announced."""
@@ -50,7 +66,7 @@ current: ContextVar[Exchange | None] = ContextVar("vehins_exchange", default=Non
 """The request that this code works for; threads that answer for the event loop see it as well."""
 
 
-def identified(headers: dict[bytes, bytes]) -> str:
+def identified(headers: Mapping[bytes, bytes]) -> str:
     """The id that the client gave its request, when it is well-formed, or a new one."""
     given = headers.get(REQUEST_ID)
     if given is not None and _WELL_FORMED.fullmatch(given):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vehins.serving import failures
 from vehins.serving.telemetry import access
-from vehins.serving.telemetry.exchange import Exchange, current, opened
+from vehins.serving.telemetry.exchange import REFUSAL, Exchange, current, opened
 from vehins.serving.telemetry.metrics import UNMATCHED
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class TelemetryLayer:
             self._ended(scope, exchange, perf_counter() - began)
 
     def _ended(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
+        if REFUSAL in scope:
+            exchange.refused(scope[REFUSAL])
         status = exchange.status or GONE
         self._metrics.requested(_route(scope), scope["method"], status, seconds)
         if self._write is not None:

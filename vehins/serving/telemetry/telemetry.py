@@ -5,16 +5,18 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vehins.serving.telemetry.exchange import current
+from vehins.serving.telemetry import access
+from vehins.serving.telemetry.exchange import Exchange, current
 from vehins.serving.telemetry.layer import TelemetryLayer
 from vehins.serving.telemetry.logs import json_logs
-from vehins.serving.telemetry.metrics import Metrics
+from vehins.serving.telemetry.metrics import OTHER, UNMATCHED, Metrics
 from vehins.serving.telemetry.predictions import PredictionLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from fastapi import FastAPI, Request, Response
+    from starlette.types import Scope
 
     from vehins.data.schema import Scalar
     from vehins.serving.answers import BadCell
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from vehins.serving.observer import Observer
     from vehins.serving.predictor import Prediction
     from vehins.serving.status import SwapOutcome
+    from vehins.serving.telemetry.exchange import Refusal
     from vehins.settings import Settings
 
 
@@ -43,6 +46,21 @@ class Telemetry:
         """Add ``/metrics``, and the layer around all that has been added so far."""
         _add_metrics(app, holder, self.metrics)
         app.add_middleware(TelemetryLayer, metrics=self.metrics, write=self._write)
+
+    def refused(self, scope: Scope, refusal: Refusal, seconds: float) -> None:
+        """Count and log what its connection refused before the application heard of it.
+
+        Of ``scope``, the method and the path are None where they are not known.
+        """
+        self.metrics.requested(UNMATCHED, scope["method"] or OTHER, refusal.status, seconds)
+        if self._write is not None:
+            exchange = Exchange(refusal.request_id, _nothing, _nothing)
+            exchange.refused(refusal)
+            self._write(access.line(scope, exchange, refusal.status, seconds))
+
+
+async def _nothing(*_: Any) -> Any:
+    """Is neither received nor sent by the application."""
 
 
 class _Noting:
