@@ -17,7 +17,6 @@ import pytest
 from server_process import wait_until
 from service_process import Service, command, environment, serving
 from serving_models import GOOD
-from serving_process import until
 
 from vehins.serving import closing, connections
 from vehins.serving.access import NO_KEY
@@ -221,7 +220,7 @@ def test_a_refusal_of_the_connection_is_counted_and_logged(
     [found] = [line for line in head.split(b"\r\n") if line.startswith(b"x-request-id: ")]
     request_id = found.partition(b" ")[2].decode()
     assert request_id == "mine-1" or b"mine-1" not in request_
-    until(lambda: any(request_id in line for line in service.said[said:]))
+    wait_until(lambda: any(request_id in line for line in service.said[said:]))
     assert counted(service, *labels) == before + 1
     lines = [json.loads(line) for line in service.said[said:] if "vehins.access" in line]
     [line] = [line for line in lines if line["path"] != "/metrics"]
@@ -306,7 +305,7 @@ def test_nothing_is_cut_and_nothing_fails(service: Service, request_: bytes, sta
     said = len(service.said)
     assert [status for status, _ in raw(service, request_)] == statuses
     assert httpx.get(service.url + "/healthz", headers={"X-Request-ID": "then"}, trust_env=False).status_code == 200
-    until(lambda: any('"then"' in line for line in service.said[said:]))
+    wait_until(lambda: any('"then"' in line for line in service.said[said:]))
     assert not [line for line in service.said[said:] if '"level":"error"' in line]
 
 

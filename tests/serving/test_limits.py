@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import hostile
 import httpx
 import pytest
-from running import Service, running
+from service_process import Service, serving
 from serving_models import GOOD, app_of, ask, guarded
 from test_http import error_of
 
@@ -244,7 +244,7 @@ def test_memory_is_bounded_however_many_send_large_bodies(served: Settings) -> N
                 await asyncio.sleep(0.02)
             return [sender.result() for sender in senders], honest, most
 
-    with running(served) as service:
+    with serving(served) as service:
         refused, honest, most = asyncio.run(run(service))
     assert set(refused) <= {503, 0}  # those that there is room for are not at their end yet
     assert refused.count(503) > count / 2
@@ -262,7 +262,7 @@ BLOATED = {
 
 def test_what_a_refusal_takes_is_bounded(served: Settings) -> None:
     """A refusal tells of each fault, and of the row that has it: a million times, or with a million values in it."""
-    with running(served) as service, httpx.Client(base_url=service.url, trust_env=False, timeout=60) as client:
+    with serving(served) as service, httpx.Client(base_url=service.url, trust_env=False, timeout=60) as client:
         assert client.post("/v1/predict", content=hostile.BODY).status_code == 200
         before = service.rss
         for name, body in BLOATED.items():
