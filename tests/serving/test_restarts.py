@@ -146,6 +146,7 @@ def test_a_registry_that_is_not_there_yet(settings: Settings, tmp_path: Path) ->
     empty = settings.model_copy(update={"registry": str(tmp_path / "new"), "workspace": tmp_path / "other"})
     with serving(empty) as service:
         service.wait_for(lambda: why(service) == "No version of vehicle-insurance is in production yet.")
+        service.wait_for(lambda: "is in production yet. Nothing is predicted until one is" in service.err)
         shutil.copytree(settings.registry_url, tmp_path / "copied")
         (tmp_path / "copied").rename(tmp_path / "new")
         service.wait_for_version(1)

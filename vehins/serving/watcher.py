@@ -245,9 +245,12 @@ class Watcher:
         """The alias names no version: nobody has promoted one yet, or the alias or the whole registry has gone."""
         ready, before = self._holder.ready, self._holder.status.check
         none = f"No version of {self._settings.model_name} is in {self._settings.alias}"
-        words = f"{none} yet." if ready is None else f"{none}."
-        if ready is not None and (before is None or before.fault != words):
-            _log.warning("%s Version %s stays in service", words, ready.predictor.version)
+        if ready is None:
+            words, effect = f"{none} yet.", "Nothing is predicted until one is"
+        else:
+            words, effect = f"{none}.", f"Version {ready.predictor.version} stays in service"
+        if before is None or before.fault != words:
+            _log.warning("%s %s", words, effect)
         self._misses = 0  # it has answered
         self._checked(words)
 
