@@ -126,7 +126,7 @@ async def _body(scope: "Scope", receive: "Receive", max_bytes: int, max_rows: in
         size, more = size + len(part), message.get("more_body", False)
         if size > max_bytes:
             raise failures.too_large(max_bytes, max_rows)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    return b"".join(parts).removeprefix(_MARK_OF_UTF8)
 
 
 def _answer_aside(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int) -> bytes:
@@ -144,7 +144,6 @@ def _answer(
     ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int = 0, threads: int = 1
 ) -> bytes:
     """Read, check and predict; with the ``count`` strongest reasons, if that is above 0."""
-    body = body.removeprefix(_MARK_OF_UTF8)
     try:
         rows = ready.request.read(body)
     except ValidationError:
