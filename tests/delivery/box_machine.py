@@ -209,7 +209,10 @@ def running_box(docker: Daemon) -> Iterator[Box]:
     docker.start()
     box.start_haproxy()
     try:
-        yield box
+        with docker.restarted_on_demand(folder) as command:
+            box.settings["VEHINS_BOX_DOCKER_RESTART"] = command
+            box.write_settings()
+            yield box
     finally:
         box.stop_haproxy()
 

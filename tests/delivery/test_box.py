@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from box_machine import KEYS, Box, running_box, small_disk
-from docker_daemon import BASE, STANDIN
+from docker_daemon import BASE, CLIENT, STANDIN
 from server_process import free_port, program, running
 
 if TYPE_CHECKING:
@@ -253,6 +253,34 @@ def test_the_daemon_restarts_in_the_middle(box: Box, number: signal.Signals) -> 
             box("standin:next", "2")
     assert process.returncode in {0, 1}
     assert serves(box, 2)
+
+
+def test_a_port_that_a_killed_daemon_keeps(box: Box) -> None:
+    """Docker gives it to nobody, and no container has it."""
+    free = "green" if box.status()["current"]["slot"] == "blue" else "blue"
+    if not lost_port(box, box.settings[f"VEHINS_BOX_{free.upper()}_PORT"]):
+        pytest.skip("this Docker loses no port when it is killed")
+    with box.never_failing("a port that a killed daemon keeps"):
+        done = box("standin:next", "2")
+    assert "for a container that is gone: its daemon is restarted" in done.err
+    assert serves(box, 2)
+
+
+def lost_port(box: Box, port: str) -> bool:
+    """Kill the daemon while it starts a container, until a port is lost over it."""
+    for attempt in range(24):
+        name = f"killed-{attempt}"
+        box.docker("create", "--name", name, "--publish", f"127.0.0.1:{port}:8000", "standin:good")
+        with subprocess.Popen([CLIENT, "-H", box.docker.socket, "start", name], stderr=subprocess.DEVNULL) as starting:
+            time.sleep(0.05 + 0.05 * (attempt % 12))
+            box.docker.stop(signal.SIGKILL)
+            starting.wait(60)
+        box.docker.start()
+        told = box.docker("start", name, check=False)
+        box.docker("rm", "--force", name)
+        if "port is already allocated" in told:
+            return True
+    return False
 
 
 def test_no_daemon(box: Box) -> None:

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -132,6 +133,28 @@ class Daemon:
             self.process.send_signal(number)
             self.process.wait(_PATIENCE)
             self.process = None
+
+    @contextmanager
+    def restarted_on_demand(self, folder: Path) -> Iterator[str]:
+        """A command that restarts it during the block, as systemd would."""
+        command, wanted, over = folder / "restart-docker", folder / "restart-wanted", threading.Event()
+        command.write_text(f"#!/bin/sh\ntouch {wanted}\nwhile [ -e {wanted} ]; do sleep 0.1; done\n")
+        command.chmod(0o755)
+
+        def watch() -> None:
+            while not over.wait(0.05):
+                if wanted.exists():
+                    self.stop()
+                    self.start()
+                    wanted.unlink()
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield str(command)
+        finally:
+            over.set()
+            thread.join()
 
     def stop_all(self) -> None:
         """End it and containerd."""

@@ -32,22 +32,14 @@ class Docker:
             time.sleep(0.3)
 
     def _run(self, words: tuple[str, ...], seconds: float) -> tuple[int, str, str]:
-        try:
-            done = subprocess.run(  # noqa: S603 - a session of its own: Ctrl-C is for this script to deal with
-                [*self._command, *words],
-                check=False,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=seconds,
-                start_new_session=True,
-                encoding="utf-8",
-                errors="replace",
-            )
-        except subprocess.TimeoutExpired:
-            raise FailureError(f"docker {words[0]} did not end within {seconds:g} s.") from None
-        except OSError as error:
-            raise FailureError(f"`{self._command[0]}` does not run ({error.strerror}): install docker.io.", 6) from None
-        return done.returncode, done.stdout, done.stderr
+        return _outcome(f"docker {words[0]}", [*self._command, *words], seconds)
+
+    def restart(self, command: str) -> None:
+        """Restart the daemon by a command, and wait until it answers."""
+        code, _, told = _outcome(command, shlex.split(command), 120)
+        if code:
+            raise FailureError(f"`{command}`: {_reason(told) or f'exit code {code}'}", 6)
+        self("version")
 
     def holds(self, image: str) -> str | None:
         """Id of an image that is here."""
@@ -80,3 +72,23 @@ def _reason(told: str) -> str:
     """What the daemon says, or else the last line; below it, docker tells where to find help, or which one it was."""
     lines = told.strip().splitlines()
     return next((line for line in lines if line.startswith("Error response from daemon")), lines[-1] if lines else "")
+
+
+def _outcome(name: str, command: list[str], seconds: float) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command; messages call it by the name."""
+    try:
+        done = subprocess.run(  # noqa: S603 - a session of its own: Ctrl-C is for this script to deal with
+            command,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            start_new_session=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except subprocess.TimeoutExpired:
+        raise FailureError(f"`{name}` did not end within {seconds:g} s.") from None
+    except OSError as error:
+        raise FailureError(f"`{name}` does not run ({error.strerror}): install docker.io.", 6) from None
+    return done.returncode, done.stdout, done.stderr

@@ -65,10 +65,21 @@ class Machine:
             except FailureError as error:
                 if error.code == 6:
                     raise
+                if "port is already allocated" in str(error):
+                    self._release(self.settings.ports[it.slot])
                 time.sleep(1)
             else:
                 return
         self.docker("start", it.container)
+
+    def _release(self, port: int) -> None:
+        """Let Docker forget that a port is taken, where no container has it.
+
+        A daemon that was killed while it started one keeps its port; one that ends well does not. What serves lives on.
+        """
+        if not self.docker("ps", "--quiet", "--filter", f"publish={port}"):
+            say(f"Docker holds port {port} for a container that is gone: its daemon is restarted")
+            self.docker.restart(self.settings["DOCKER_RESTART"])
 
     def permanent(self, it: Deployment) -> None:
         """Let its container come back after a crash and a reboot."""

@@ -12,6 +12,7 @@ SETTINGS = {
     "VEHINS_BOX_SERVE_ENV": "/etc/vehins/serve.env",  # variables of the service, its API keys among them
     "VEHINS_BOX_REPOSITORY": "",  # images of this repository alone; empty allows any
     "VEHINS_BOX_DOCKER": "docker",  # the command, with its options
+    "VEHINS_BOX_DOCKER_RESTART": "systemctl restart docker",  # containers live on: `live-restore` in daemon.json
     "VEHINS_BOX_HAPROXY_SOCKET": "/run/haproxy/admin.sock",
     "VEHINS_BOX_BLUE_PORT": "8001",  # as in haproxy.cfg
     "VEHINS_BOX_GREEN_PORT": "8002",
