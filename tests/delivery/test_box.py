@@ -246,9 +246,7 @@ def test_the_daemon_restarts_in_the_middle(box: Box, number: signal.Signals) -> 
         time.sleep(0.5)
         box.docker.start()
         process.communicate()
-        if (
-            process.returncode == 1
-        ):  # it ended just as the container was to start: so the box went back, and tries again
+        if process.returncode == 1:  # it ended just as the container was to start: so the box went back
             assert serves(box, 1)
             box("standin:next", "2")
     assert process.returncode in {0, 1}

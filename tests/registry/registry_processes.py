@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vehins.artifacts.files import FileRecord
+    from vehins.registry.objects import ObjectStore
     from vehins.registry.registry import ModelVersion
 
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -52,6 +53,15 @@ def publish(registry: Registry, folder: Path, text: str, size: int = 1) -> tuple
         approved=None,
         lineage={"TrainedModel": "t1"},
     )
+
+
+def with_two_versions(store: ObjectStore, folder: Path) -> Registry:
+    """A model with two versions, of which the alias names the first."""
+    registry = Registry(store, "car")
+    for number in (1, 2):
+        publish(registry, folder / f"b{number}", f"text {number}")
+    registry.point("champion", 1, reason="first")
+    return registry
 
 
 def run_together(task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:

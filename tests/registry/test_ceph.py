@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from registry_checks import check_alias, check_versions
-from registry_processes import create, increment, publish, run_together
+from registry_processes import create, increment, publish, run_together, with_two_versions
 from registry_stores import opened, place_in
 from s3_client import new_bucket
 from s3_server import log_in
@@ -44,12 +44,7 @@ def store(bucket):
 
 @pytest.fixture
 def registry(store, tmp_path):
-    """Two versions, of which the alias names the first."""
-    registry = Registry(store, "car")
-    for number in (1, 2):
-        publish(registry, tmp_path / f"b{number}", f"text {number}")
-    registry.point("champion", 1, reason="first")
-    return registry
+    return with_two_versions(store, tmp_path)
 
 
 @pytest.mark.parametrize("checksums", ["sha256", "none"])

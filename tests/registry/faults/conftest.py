@@ -6,12 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import stamina
-from registry_processes import publish
+from registry_processes import with_two_versions
 from registry_stores import opened, place_in
 from s3_faults import faulty
 from s3_line import IMPATIENT, behind
-
-from vehins.registry.registry import Registry
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +38,4 @@ def direct(bucket):
 
 @pytest.fixture
 def model(store, tmp_path):
-    """A model with two versions, of which the alias names the first."""
-    registry = Registry(store, "car")
-    for number in (1, 2):
-        publish(registry, tmp_path / f"b{number}", f"text {number}")
-    registry.point("champion", 1, reason="first")
-    return registry
+    return with_two_versions(store, tmp_path)

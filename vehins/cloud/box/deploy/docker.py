@@ -20,7 +20,7 @@ class Docker:
         """What it prints on stdout; raises FailureError with the reason on stderr."""
         deadline = time.monotonic() + self._patience
         while True:
-            code, printed, told = self._run(words, seconds)
+            code, printed, told = _outcome(f"docker {words[0]}", [*self._command, *words], seconds)
             if code == 0:
                 return printed + told if words[0] == "logs" else printed
             if not re.search("Cannot connect to the Docker daemon|error during connect", told):
@@ -30,9 +30,6 @@ class Docker:
             if time.monotonic() >= deadline:
                 raise FailureError("Docker does not answer: `systemctl status docker`.", 6)
             time.sleep(0.3)
-
-    def _run(self, words: tuple[str, ...], seconds: float) -> tuple[int, str, str]:
-        return _outcome(f"docker {words[0]}", [*self._command, *words], seconds)
 
     def restart(self, command: str) -> None:
         """Restart the daemon by a command, and wait until it answers."""
