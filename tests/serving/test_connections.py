@@ -272,7 +272,7 @@ def test_who_comes_too_slowly_or_is_too_many_is_told_of() -> None:
     found = [(refusal.status, scope["method"], scope["path"]) for scope, refusal, _ in told]
     assert found == [(503, None, None), (408, "GET", "/slow")]
     assert told[1][1].request_id == "slow-1"
-    assert 0.2 <= told[1][2] < 60
+    assert 0.19 < told[1][2] < 60  # the loop's clock has whole milliseconds, and their sums are rounded
 
 
 # --- clients of all kinds ---------------------------------------------------------------------------------------------
