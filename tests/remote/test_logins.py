@@ -144,4 +144,4 @@ def test_a_manager_that_says_nothing(attempts: int, monkeypatch: pytest.MonkeyPa
             resolved(Login(secret="a"), BARE, RemoteSettings(connect_timeout=0.2, read_timeout=0.2, attempts=attempts))
         seconds = time.monotonic() - begin
         assert len(list(waiting_at(silent))) == attempts
-    assert 0.2 * attempts <= seconds < 30  # botocore alone would wait for a minute
+    assert 0.19 * attempts < seconds < 30  # botocore alone would wait for a minute
