@@ -83,6 +83,20 @@ def test_a_stage_that_fails_leaves_nothing(place, error):
     assert drafts(place) == folders(place) == []
 
 
+def test_an_interrupt_as_a_draft_is_made_leaves_nothing(place, monkeypatch):
+    make(place)
+    mkdir = Path.mkdir
+
+    def interrupted(folder, *args, **kwargs):
+        mkdir(folder, *args, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        place.draft("Dataset").__enter__()
+    assert drafts(place) == []
+
+
 def test_a_commit_that_fails_leaves_nothing(place, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -232,9 +232,9 @@ class Workspace:
     def draft(self, kind: str) -> Iterator[Path]:
         """Give a folder in which to make an artifact; what is not committed is removed."""
         folder = self.root / DRAFTS / f"{kind}-{secrets.token_hex(4)}"
-        with storage_faults(self.root):
-            folder.mkdir(parents=True)
-        try:
+        try:  # an interrupt may come as soon as the folder is there
+            with storage_faults(self.root):
+                folder.mkdir(parents=True)
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
