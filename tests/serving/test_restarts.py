@@ -315,11 +315,22 @@ def test_draining_has_an_end_and_a_second_signal_ends_at_once(settings: Settings
                 assert service.stop(signal.SIGINT) == 0
 
 
+@contextmanager
+def at_hang_up(handler: signal.Handlers) -> Iterator[None]:
+    """What a child does when its terminal closes; else it inherits that from whatever started the tests."""
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals that close do not tell here")
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_what_is_under_way_is_answered_when_the_terminal_closes(settings: Settings, workers: str) -> None:
     more = ["--workers", workers, "--set", "serve.leave_seconds=600", "--set", "serve.drain_seconds=600"]
-    with serving(settings, *more) as service:
+    more += ["--set", "serve.request_timeout=600"]
+    with at_hang_up(signal.SIG_DFL), serving(settings, *more) as service:
         slow, rest = half_a_request(service)
         with slow:
             process = psutil.Process(service.process.pid)
@@ -336,14 +347,10 @@ def test_what_is_under_way_is_answered_when_the_terminal_closes(settings: Settin
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="terminals that close do not tell here")
 def test_a_service_that_is_to_outlive_its_terminal_does(settings: Settings) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does; a child inherits it
-    try:
-        with serving(settings) as service:
-            service.process.send_signal(signal.SIGHUP)
-            assert service.predict(GOOD).status_code == 200
-            assert service.stop() == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with at_hang_up(signal.SIG_IGN), serving(settings) as service:  # as nohup has it
+        service.process.send_signal(signal.SIGHUP)
+        assert service.predict(GOOD).status_code == 200
+        assert service.stop() == 0
 
 
 def test_a_signal_while_the_registry_hangs_ends_the_start(settings: Settings, tmp_path: Path) -> None:
