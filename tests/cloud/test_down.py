@@ -91,6 +91,14 @@ def test_an_empty_bucket_stays_too(made: Stack, vehins: Vehins) -> None:
     assert "There is no stack" in vehins("cloud", "down", "--yes", *made.words, code=6).err
 
 
+def test_a_bucket_that_is_gone_already_keeps_no_stack(made: Stack, vehins: Vehins) -> None:
+    """Somebody has emptied and deleted it in the console."""
+    made.client("s3").delete_bucket(Bucket=made.outputs["BucketName"])
+    answer = vehins("cloud", "down", "--yes", "--json", *made.words)
+    assert answer.json == {"stack": made.name, "removed": True, "bucket": None, "models": 0}
+    assert not there(made)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pty")
 @pytest.mark.parametrize("typed", ["{}", "yes"])
 def test_on_a_terminal_the_name_is_asked_for(made: Stack, place: Path, typed: str) -> None:

@@ -55,10 +55,10 @@ def plan(call: Call) -> None:
     with call.terminal.live() as show:
         show("Working out the changes")
         proposal = changes.propose(account, wanted, found)
-        if proposal.changes:
+        if not proposal.is_nothing:
             changes.withdraw(account, proposal)
     call.terminal.table(_COLUMNS, _rows(proposal.changes), title=f"Changes of {account.stack}")
-    _warn(call, proposal)
+    _remark(call, proposal)
     listed = [change.as_dict() for change in proposal.changes]
     call.terminal.data({"stack": account.stack, "new": proposal.is_new, "changes": listed})
 
@@ -102,12 +102,12 @@ class _Work:
 
         terminal = self._call.terminal
         proposal = changes.propose(self._account, wanted, found)
-        if not proposal.changes:
+        if proposal.is_nothing:
             terminal.say(f"{self._account.stack} is up to date")
             self._write(before)
             return stack.existing(self._account)
         terminal.console.print(make_table(_COLUMNS, [[plain(cell) for cell in row] for row in _rows(proposal.changes)]))
-        _warn(self._call, proposal)
+        _remark(self._call, proposal)
         try:
             _confirm(self._call, self._account, self._yes, "vehins cloud up --yes")
         except BaseException:
@@ -138,8 +138,10 @@ def _rows(changes: Iterable[Change]) -> list[tuple[str, ...]]:
     ]
 
 
-def _warn(call: Call, proposal: Proposal) -> None:
-    """Say loudly what is not there any more afterwards."""
+def _remark(call: Call, proposal: Proposal) -> None:
+    """Say loudly what is not there any more afterwards, and what an empty table means."""
+    if not proposal.changes and not proposal.is_nothing:
+        call.terminal.say("No resource changes, only the outputs of the stack")
     for change in proposal.lost:
         how = {"yes": "is REPLACED", "perhaps": "is perhaps REPLACED"}.get(change.replaced, "is REMOVED")
         what = "; the service is down until the new one has started" if change.kind == "AWS::EC2::Instance" else ""
@@ -195,8 +197,7 @@ def down(
 
     account = _account(call)
     found = stack.existing(account)
-    bucket = found.outputs.get("BucketName")
-    count = removal.models(account, bucket) if bucket else 0
+    bucket, count = removal.holding(account, found)
     _check_models(account, count, keep=keep_models, delete=delete_models)
     if delete_models:
         _check_name(call, account, confirm, count)
