@@ -70,6 +70,11 @@ def test_models_are_kept_and_found_again(filled: Stack, vehins: Vehins) -> None:
     assert again["outputs"]["Registry"] == f"s3://{bucket}/registry"
     listed = filled.role("RetrainRoleArn")[2]["registry"]["Statement"][0]
     assert listed["Resource"] == f"arn:aws:s3:::{bucket}"
+    for command in (("plan",), ("up", "--yes")):  # forgotten, a new bucket without a model would take its place
+        error = vehins("cloud", *command, "--json", *filled.words, code=3).error
+        assert error["headline"] == f"The models of the stack are in {bucket}, and it would get another bucket"
+        assert f"--set cloud.bucket={bucket}" in error["hint"]
+    assert filled.outputs["BucketName"] == bucket
 
 
 def test_said_twice_everything_goes(filled: Stack, vehins: Vehins) -> None:

@@ -49,6 +49,7 @@ def plan(call: Call) -> None:
     account = _account(call)
     found = stack.find(account)
     stack.check_can_change(account, found)
+    template.check_bucket(account.cloud, found)
     wanted = template.foundation(account.settings)
     if account.cloud.box:
         wanted = template.with_box(account, sha256_bytes(files.archive()))
@@ -71,6 +72,7 @@ def up(call: Call, yes: Yes = False) -> None:
     account = _account(call)
     found = stack.find(account)
     stack.check_can_change(account, found)
+    template.check_bucket(account.cloud, found)
     work = _Work(call, account, yes)
     if account.cloud.box:
         template.check_box(account.cloud)
@@ -78,8 +80,8 @@ def up(call: Call, yes: Yes = False) -> None:
     if not account.cloud.box or found is None or found.is_empty:
         found = work.change(template.foundation(account.settings), found, before=list)
     if account.cloud.box:
-        data = files.archive()
-        wanted = template.with_box(account, files.put(account, found.output("BucketName"), data))
+        bucket = account.cloud.bucket or found.output("BucketName")
+        wanted = template.with_box(account, files.put(account, bucket, files.archive()))
         found = work.change(wanted, found, before=lambda: secret_parameters.put_all(account))
     for name, value in sorted(found.outputs.items()):
         call.terminal.say(f"{plain(name):<18} {plain(value)}")
