@@ -88,7 +88,7 @@ def check_box(cloud: CloudSettings) -> None:
 
 
 def check_bucket(cloud: CloudSettings, stack: Stack | None) -> None:
-    """Raise `SettingsError` where a stack that uses an earlier one's bucket would get a new one, without a model in it."""
+    """Raise `SettingsError` where a stack that uses an earlier bucket would get a new one, without a model in it."""
     used = stack.parameters.get("ExistingBucket") if stack and not stack.is_empty else None
     if used and not cloud.bucket:
         raise SettingsError(
