@@ -1,14 +1,18 @@
 """The runner of GitHub on the box: how it is registered, started anew, and which jobs it takes.
 
-GitHub cannot be had here. In the place of the runner's own scripts stand some that refuse what those refuse:
-`config.sh` a second registration, `svc.sh` a service that is there already. Its download and packages are left out.
+GitHub cannot be had here. In the place of the runner's archive is one of the test's, in a file, with scripts that refuse
+what the runner's own refuse: `config.sh` a second registration, `svc.sh` a service that is there already. Its packages
+are left out, and no user is made.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import shutil
 import subprocess
+import tarfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,49 +27,54 @@ if TYPE_CHECKING:
 
 BOOT = Path(files.__file__).parent / "boot"
 CONFIG = """#!/bin/sh
-[ ! -e .runner ] || { echo "already configured"; exit 1; }
-echo "config.sh $* with $ACTIONS_RUNNER_INPUT_TOKEN in $HOME" >> calls
+[ ! -e .runner ] && [ ! -e .runner_migrated ] || { echo "already configured"; exit 1; }
+echo "config.sh $* with $ACTIONS_RUNNER_INPUT_TOKEN in $HOME" >> ../calls
 [ "$ACTIONS_RUNNER_INPUT_TOKEN" = good ] || exit 1
 touch .runner
 """
 SERVICE = """#!/bin/sh
 case "$1" in
-  install) [ ! -e unit ] || { echo "exists"; exit 1; }; touch unit .service;;
-  uninstall) rm -f unit .service;;
-  start) [ -e unit ] || exit 1;;
+  install) [ ! -e ../unit ] || { echo "exists"; exit 1; }; touch ../unit .service;;
+  uninstall) rm -f ../unit .service;;
+  start) [ -e ../unit ] || exit 1;;
 esac
-echo "svc.sh $*" >> calls
+echo "svc.sh $*" >> ../calls
 """
+SCRIPTS = {"config.sh": CONFIG, "svc.sh": SERVICE, "bin/installdependencies.sh": "#!/bin/sh\n"}
 STARTED = ["svc.sh uninstall", "svc.sh install vehins-runner", "svc.sh start"]
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The runner's folder, unpacked."""
-    for name in ("systemctl", "runuser"):
+    """The runner's folder; its archive is there to be fetched."""
+    for name in ("systemctl", "runuser", "useradd", "chown"):
         write_executable(tmp_path / "bin" / name, '#!/bin/sh\n[ "$1" = -u ] || exit 0\nshift 3\nexec "$@"\n')
+    with tarfile.open(tmp_path / "runner.tar.gz", "w:gz") as archive:
+        for name, text in SCRIPTS.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size, entry.mode = len(text), 0o755
+            archive.addfile(entry, io.BytesIO(text.encode()))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("VEHINS_BOX_ROOT", str(tmp_path))
-    found = tmp_path / "opt/vehins-runner"
-    write_executable(found / "config.sh", CONFIG)
-    write_executable(found / "svc.sh", SERVICE)
-    return found
+    (tmp_path / "var/lib/vehins").mkdir(parents=True)
+    return tmp_path / "opt/vehins-runner"
 
 
 def register(told: Mapping[str, str], token: str | None = "good") -> None:
     """What the first start and each deployment do, of a machine that has been told so."""
+    archive = Path(os.environ["VEHINS_BOX_ROOT"]) / "runner.tar.gz"
     spec = spec_from_file_location("vehins_box", BOOT / "vehins_box.py")
     assert spec
     assert spec.loader
     box: Any = module_from_spec(spec)
     spec.loader.exec_module(box)
     box.stack = lambda: {"stack": "vehins", "environment": "production", "repository": REPOSITORY, **told}
-    box.install_runner = lambda: None
+    box.RUNNER_URL, box.RUNNER_SHA256 = archive.as_uri(), hashlib.sha256(archive.read_bytes()).hexdigest()
     box.register_runner({"runner-token": token} if token else {})
 
 
 def calls(home: Path) -> list[str]:
-    path = home / "calls"
+    path = home.parent / "calls"
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
     return lines
@@ -86,18 +95,27 @@ def test_it_is_registered_and_started_once(home: Path, repository: str) -> None:
 
 def test_what_was_cut_short_is_brought_to_its_end(home: Path) -> None:
     """It is registered, and the token has ended since; only the service is not there yet."""
-    (home / ".runner").touch()
+    register({})
+    (home / ".service").unlink()
+    calls(home)
     register({}, token=None)
     assert calls(home) == STARTED
 
 
 def test_it_is_registered_anew_as_the_runbook_says(home: Path) -> None:
-    """GitHub has forgotten it. Its service of then is there, and the runner's script makes no second one."""
+    """GitHub has forgotten it. Its service of then is there, a copy of its settings, and a newer release behind a link."""
     register({})
-    (home / ".runner").unlink()
+    (home / ".runner").rename(home / ".runner_migrated")
+    (home / "bin").rename(home / "bin.2.999.0")
+    (home / "bin").symlink_to("bin.2.999.0")
     calls(home)
     register({})
-    assert calls(home)[1:] == STARTED
+    stopped, configured, *rest = calls(home)
+    assert (stopped, configured.split()[0], rest) == ("svc.sh uninstall", "config.sh", STARTED)
+    assert not (home / ".runner_migrated").exists()
+    assert not (home / "bin").is_symlink()
+    register({})
+    assert calls(home) == []
 
 
 def test_a_token_that_has_ended_stops_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

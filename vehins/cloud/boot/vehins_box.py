@@ -217,11 +217,24 @@ def register_runner(found: Mapping[str, str]) -> None:
         return
     try:
         if not is_registered:
+            remove_runner()
             install_runner()
             configure_runner(told, str(token))
         start_runner()
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         sys.stderr.write(f"The runner was not registered: {error}\nPut a new token, and deploy again.\n")
+
+
+def remove_runner() -> None:
+    """Remove what GitHub has forgotten, or what was cut short: nothing of it fits to another registration.
+
+    There is a service that may run, a copy of the settings (.runner_migrated) by which config.sh takes it for registered,
+    and, where the runner has brought itself up to date, links to another release.
+    """
+    if (RUNNER_HOME / ".service").exists() and (RUNNER_HOME / "svc.sh").exists():
+        subprocess.run(["./svc.sh", "uninstall"], check=True, cwd=RUNNER_HOME, stdout=sys.stderr)
+    if RUNNER_HOME.exists():
+        shutil.rmtree(RUNNER_HOME)
 
 
 def install_runner() -> None:
@@ -262,7 +275,7 @@ def configure_runner(told: Mapping[str, Any], token: str) -> None:
 
 
 def start_runner() -> None:
-    """Let systemd run it, with the hook that looks at each job first; a service of an earlier registration goes."""
+    """Let systemd run it, with the hook that looks at each job first; a service that was cut short goes."""
     write(RUNNER_HOME / ".env", lines({"ACTIONS_RUNNER_HOOK_JOB_STARTED": str(JOB_HOOK)}), 0o644)
     for step in (["uninstall"], ["install", RUNNER_USER], ["start"]):
         subprocess.run(["./svc.sh", *step], check=True, cwd=RUNNER_HOME, stdout=sys.stderr)
