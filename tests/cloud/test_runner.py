@@ -1,14 +1,15 @@
 """The runner of GitHub on the box: how it is registered, started anew, and which jobs it takes.
 
-GitHub cannot be had here. In the place of the runner's archive is one of the test's, in a file, with scripts that refuse
-what the runner's own refuse: `config.sh` a second registration, `svc.sh` a service that is there already. Its packages
-are left out, and no user is made.
+GitHub cannot be had here. In the place of its releases are files of the test's: archives with scripts that refuse what
+the runner's own refuse, `config.sh` a second registration, `svc.sh` a service that is there already. Its packages are
+left out, and no user is made.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -40,6 +41,7 @@ case "$1" in
 esac
 echo "svc.sh $*" >> ../calls
 """
+OTHER_KINDS = ("linux-arm64", "osx-x64")
 SCRIPTS = {"config.sh": CONFIG, "svc.sh": SERVICE, "bin/installdependencies.sh": "#!/bin/sh\n"}
 STARTED = ["svc.sh uninstall", "svc.sh install vehins-runner", "svc.sh start"]
 
@@ -49,27 +51,53 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The runner's folder; its archive is there to be fetched."""
     for name in ("systemctl", "runuser", "useradd", "chown"):
         write_executable(tmp_path / "bin" / name, '#!/bin/sh\n[ "$1" = -u ] || exit 0\nshift 3\nexec "$@"\n')
-    with tarfile.open(tmp_path / "runner.tar.gz", "w:gz") as archive:
-        for name, text in SCRIPTS.items():
-            entry = tarfile.TarInfo(f"./{name}")
-            entry.size, entry.mode = len(text), 0o755
-            archive.addfile(entry, io.BytesIO(text.encode()))
+    for version in ("2.1.0", "2.2.0"):
+        release(tmp_path, version)
+    tell(tmp_path, "2.2.0")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("VEHINS_BOX_ROOT", str(tmp_path))
     (tmp_path / "var/lib/vehins").mkdir(parents=True)
     return tmp_path / "opt/vehins-runner"
 
 
+def release(root: Path, version: str) -> Path:
+    """Make the archive of a release, as GitHub has it."""
+    path = root / f"releases/v{version}/actions-runner-linux-x64-{version}.tar.gz"
+    path.parent.mkdir(parents=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in {**SCRIPTS, "version": version}.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size, entry.mode = len(text), 0o755
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return path
+
+
+def sha256(root: Path, version: str) -> str:
+    archive = root / f"releases/v{version}/actions-runner-linux-x64-{version}.tar.gz"
+    return hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def tell(root: Path, version: str, digest: str | None = None) -> None:
+    """Let GitHub's list say that this is the newest release."""
+    mine = {
+        "name": f"actions-runner-linux-x64-{version}.tar.gz",
+        "digest": f"sha256:{digest or sha256(root, version)}",
+    }
+    others = [{"name": f"actions-runner-{one}-{version}.tar.gz", "digest": "sha256:" + "0" * 64} for one in OTHER_KINDS]
+    (root / "latest").write_text(json.dumps({"assets": [*others, mine]}))
+
+
 def register(told: Mapping[str, str], token: str | None = "good") -> None:
     """What the first start and each deployment do, of a machine that has been told so."""
-    archive = Path(os.environ["VEHINS_BOX_ROOT"]) / "runner.tar.gz"
+    root = Path(os.environ["VEHINS_BOX_ROOT"])
     spec = spec_from_file_location("vehins_box", BOOT / "vehins_box.py")
     assert spec
     assert spec.loader
     box: Any = module_from_spec(spec)
     spec.loader.exec_module(box)
     box.stack = lambda: {"stack": "vehins", "environment": "production", "repository": REPOSITORY, **told}
-    box.RUNNER_URL, box.RUNNER_SHA256 = archive.as_uri(), hashlib.sha256(archive.read_bytes()).hexdigest()
+    box.RUNNER_LATEST, box.RUNNER_DOWNLOADS = (root / "latest").as_uri(), (root / "releases").as_uri()
+    box.RUNNER_KNOWN = ("2.1.0", sha256(root, "2.1.0"))
     box.register_runner({"runner-token": token} if token else {})
 
 
@@ -103,7 +131,7 @@ def test_what_was_cut_short_is_brought_to_its_end(home: Path) -> None:
 
 
 def test_it_is_registered_anew_as_the_runbook_says(home: Path) -> None:
-    """GitHub has forgotten it. Its service of then is there, a copy of its settings, and a newer release behind a link."""
+    """GitHub has forgotten it. There are its service, a copy of its settings, and a newer release behind a link."""
     register({})
     (home / ".runner").rename(home / ".runner_migrated")
     (home / "bin").rename(home / "bin.2.999.0")
@@ -118,11 +146,35 @@ def test_it_is_registered_anew_as_the_runbook_says(home: Path) -> None:
     assert calls(home) == []
 
 
-def test_a_token_that_has_ended_stops_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    register({}, token="ended")
-    told = capsys.readouterr().err
+def test_the_newest_release_is_taken(home: Path) -> None:
+    """GitHub gives no job to a runner that is more than a month behind its newest one."""
+    register({})
+    assert (home / "version").read_text() == "2.2.0"
+
+
+@pytest.mark.parametrize("told", [None, "", "[]", '{"assets": [{"name": 1}]}', '{"message": "API rate limit"}'])
+def test_a_release_that_is_known_is_taken_where_github_tells_of_none(home: Path, told: str | None) -> None:
+    latest = home.parents[1] / "latest"
+    latest.unlink() if told is None else latest.write_text(told)
+    register({})
+    assert (home / "version").read_text() == "2.1.0"
+    assert calls(home)[1:] == STARTED
+
+
+def test_another_archive_than_github_tells_of_is_not_unpacked(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tell(home.parents[1], "2.2.0", "0" * 64)
+    register({})
+    assert "runner.tar.gz has the SHA-256 " in capfd.readouterr().err
+    assert not (home / "config.sh").exists()
+    assert calls(home) == []
+
+
+def test_a_token_that_has_ended_stops_nothing(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    register({}, token="of-yesterday")
+    told = capfd.readouterr().err
     assert "The runner was not registered" in told
-    assert "ended" not in told
+    assert "of-yesterday" not in told
+    assert [line.split()[0] for line in calls(home)] == ["config.sh"]
     assert not (home / ".env").exists()
 
 
