@@ -27,6 +27,7 @@ import tarfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ def newest_runner() -> tuple[str, str]:
             digest = re.fullmatch(r"sha256:([0-9a-f]{64})", asset.get("digest") or "")
             if name and digest:
                 return name[1], digest[1]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
         sys.stderr.write(f"GitHub does not tell of its newest runner: {error}\n")
     return RUNNER_KNOWN
 
