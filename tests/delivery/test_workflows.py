@@ -175,6 +175,12 @@ def test_no_pull_request_reaches_the_box() -> None:
                 assert workflow["on"]["push"] == {"branches": ["main"]}
 
 
+def test_what_is_pushed_is_one_image() -> None:
+    """Newer Dockers push an index of an image and its attestation; the registry counts and removes each of them."""
+    (build,) = [step for where, step in steps() if where == "deploy.yml, publish" and step.get("run") == "make image"]
+    assert build["env"]["BUILDX_NO_DEFAULT_ATTESTATIONS"] == "1"
+
+
 def test_the_box_of_another_environment_takes_no_job() -> None:
     """A second stack for the same repository has a runner too, whose machine has another registry of images."""
     job = load(ROOT / ".github/workflows/deploy.yml")["jobs"]["deploy"]
