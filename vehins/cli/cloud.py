@@ -49,16 +49,17 @@ def plan(call: Call) -> None:
     account = _account(call)
     found = stack.find(account)
     stack.check_can_change(account, found)
+    template.check_bucket(account.cloud, found)
     wanted = template.foundation(account.settings)
     if account.cloud.box:
         wanted = template.with_box(account, sha256_bytes(files.archive()))
     with call.terminal.live() as show:
         show("Working out the changes")
         proposal = changes.propose(account, wanted, found)
-        if proposal.changes:
+        if not proposal.is_nothing:
             changes.withdraw(account, proposal)
     call.terminal.table(_COLUMNS, _rows(proposal.changes), title=f"Changes of {account.stack}")
-    _warn(call, proposal)
+    _remark(call, proposal)
     listed = [change.as_dict() for change in proposal.changes]
     call.terminal.data({"stack": account.stack, "new": proposal.is_new, "changes": listed})
 
@@ -71,6 +72,7 @@ def up(call: Call, yes: Yes = False) -> None:
     account = _account(call)
     found = stack.find(account)
     stack.check_can_change(account, found)
+    template.check_bucket(account.cloud, found)
     work = _Work(call, account, yes)
     if account.cloud.box:
         template.check_box(account.cloud)
@@ -78,8 +80,8 @@ def up(call: Call, yes: Yes = False) -> None:
     if not account.cloud.box or found is None or found.is_empty:
         found = work.change(template.foundation(account.settings), found, before=list)
     if account.cloud.box:
-        data = files.archive()
-        wanted = template.with_box(account, files.put(account, found.output("BucketName"), data))
+        bucket = account.cloud.bucket or found.output("BucketName")
+        wanted = template.with_box(account, files.put(account, bucket, files.archive()))
         found = work.change(wanted, found, before=lambda: secret_parameters.put_all(account))
     for name, value in sorted(found.outputs.items()):
         call.terminal.say(f"{plain(name):<18} {plain(value)}")
@@ -102,12 +104,12 @@ class _Work:
 
         terminal = self._call.terminal
         proposal = changes.propose(self._account, wanted, found)
-        if not proposal.changes:
+        if proposal.is_nothing:
             terminal.say(f"{self._account.stack} is up to date")
             self._write(before)
             return stack.existing(self._account)
         terminal.console.print(make_table(_COLUMNS, [[plain(cell) for cell in row] for row in _rows(proposal.changes)]))
-        _warn(self._call, proposal)
+        _remark(self._call, proposal)
         try:
             _confirm(self._call, self._account, self._yes, "vehins cloud up --yes")
         except BaseException:
@@ -138,8 +140,10 @@ def _rows(changes: Iterable[Change]) -> list[tuple[str, ...]]:
     ]
 
 
-def _warn(call: Call, proposal: Proposal) -> None:
-    """Say loudly what is not there any more afterwards."""
+def _remark(call: Call, proposal: Proposal) -> None:
+    """Say loudly what is not there any more afterwards, and what an empty table means."""
+    if not proposal.changes and not proposal.is_nothing:
+        call.terminal.say("No resource changes, only the outputs of the stack")
     for change in proposal.lost:
         how = {"yes": "is REPLACED", "perhaps": "is perhaps REPLACED"}.get(change.replaced, "is REMOVED")
         what = "; the service is down until the new one has started" if change.kind == "AWS::EC2::Instance" else ""
@@ -195,8 +199,7 @@ def down(
 
     account = _account(call)
     found = stack.existing(account)
-    bucket = found.outputs.get("BucketName")
-    count = removal.models(account, bucket) if bucket else 0
+    bucket, count = removal.holding(account, found)
     _check_models(account, count, keep=keep_models, delete=delete_models)
     if delete_models:
         _check_name(call, account, confirm, count)

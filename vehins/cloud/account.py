@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess"}
 _OVERTAKEN = {"InvalidChangeSetStatus", "ChangeSetNotFound"}  # a change that was carried out has removed all others
-_CHANGES = re.compile(r"_IN_PROGRESS state|Stack .*does not exist")
+_CHANGES = re.compile(r"_IN_PROGRESS state|in status [A-Z_]+_IN_PROGRESS|Stack .*does not exist")
 _ACTION = re.compile(r"perform: (?P<action>[a-z0-9-]+:[A-Za-z]+)")
 
 

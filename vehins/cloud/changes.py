@@ -45,6 +45,9 @@ class Proposal:
     stack_id: str
     is_new: bool
     changes: tuple[Change, ...]
+    """What would happen to resources; none does where outputs alone change, and that has to be carried out too."""
+    is_nothing: bool = False
+    """Whether nothing at all would change: there is no change set to carry out or withdraw."""
 
     @property
     def lost(self) -> list[Change]:
@@ -67,14 +70,15 @@ def propose(account: Account, parameters: dict[str, str], stack: Stack | None) -
             Tags=[{"Key": "made-by", "Value": "vehins"}],
         )
         found = _when_ready(account, made["Id"])
-        changes = _changes(client, made["Id"]) if found["Status"] == "CREATE_COMPLETE" else ()
-    proposal = Proposal(made["Id"], made["StackId"], is_new, changes)
-    if found["Status"] != "CREATE_COMPLETE":
+        is_ready = found["Status"] == "CREATE_COMPLETE"
+        changes = _changes(client, made["Id"]) if is_ready else ()
+    proposal = Proposal(made["Id"], made["StackId"], is_new, changes, is_nothing=not is_ready)
+    if proposal.is_nothing:
         reason = str(found.get("StatusReason", ""))
-        is_nothing = any(words in reason for words in _NOTHING)
-        failures = [] if is_nothing else _failures(account, proposal)
+        is_refused = not any(words in reason for words in _NOTHING)
+        failures = _failures(account, proposal) if is_refused else []
         withdraw(account, proposal)
-        if not is_nothing:
+        if is_refused:
             raise _refused(reason, failures)
     return proposal
 

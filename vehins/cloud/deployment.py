@@ -215,7 +215,7 @@ def image_reference(account: Account, stack: Stack, given: str | None) -> str:
     """
     repository = stack.output("ImageRepository")
     if given is None:
-        return _running(account)
+        return _running(account, stack)
     name = given.removeprefix(repository).lstrip("@:")
     if not (_TAG.fullmatch(name) or _DIGEST.fullmatch(name)):
         raise UsageError(
@@ -284,8 +284,9 @@ def _none_runs() -> NotFoundError:
     )
 
 
-def _running(account: Account) -> str:
-    found = deployed(account)
+def _running(account: Account, stack: Stack) -> str:
+    """The image that the box says it runs, as its parameter may be a minute behind; a new one, what ran before it."""
+    found = _status(over_ssm(account, stack, "status").out).get("current") or deployed(account)
     if not found.get("image"):
         raise _none_runs()
     return str(found["image"])

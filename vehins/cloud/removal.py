@@ -16,12 +16,24 @@ if TYPE_CHECKING:
 _PAGE = 1000  # objects that one request can delete
 
 
-def models(account: Account, bucket: str) -> int:
-    """How many versions of models a bucket has, by their manifests."""
+def holding(account: Account, stack: Stack) -> tuple[str | None, int]:
+    """The bucket of a stack, None where there is none any more, and how many versions of models it has."""
+    bucket = stack.outputs.get("BucketName")
+    if bucket is None:
+        return None, 0
+    client = account.client("s3")
     with account.asked("S3", f"s3://{bucket}/registry/"):
-        pages = account.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="registry/models/")
-        keys = (one["Key"].split("/") for page in pages for one in page.get("Contents", []))
-        return sum("versions" in parts and parts[-1] == "manifest.json" for parts in keys)
+        try:
+            return bucket, _models(client, bucket)
+        except client.exceptions.NoSuchBucket:  # somebody has deleted it: that keeps no stack from going
+            return None, 0
+
+
+def _models(client: Any, bucket: str) -> int:
+    """How many versions of models there are, by their manifests."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="registry/models/")
+    keys = (one["Key"].split("/") for page in pages for one in page.get("Contents", []))
+    return sum("versions" in parts and parts[-1] == "manifest.json" for parts in keys)
 
 
 def remove(account: Account, stack: Stack, on_event: Callable[[Event], None]) -> None:

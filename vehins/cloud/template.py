@@ -10,6 +10,7 @@ from vehins.errors import SettingsError
 
 if TYPE_CHECKING:
     from vehins.cloud.account import Account
+    from vehins.cloud.stack import Stack
     from vehins.settings import CloudSettings, Settings
 
 _NOBODY = "127.0.0.1/32"  # for a stack without a box, where the parameter means nothing
@@ -83,6 +84,17 @@ def check_box(cloud: CloudSettings) -> None:
             "A network of your own needs a subnet",
             detail=f"`cloud.vpc` is {cloud.vpc}, and `cloud.subnet` is not set.",
             hint="Name one of its subnets that has a way out to the internet: `--set cloud.subnet=subnet-...`.",
+        )
+
+
+def check_bucket(cloud: CloudSettings, stack: Stack | None) -> None:
+    """Raise `SettingsError` where a stack that uses an earlier bucket would get a new one, without a model in it."""
+    used = stack.parameters.get("ExistingBucket") if stack and not stack.is_empty else None
+    if used and not cloud.bucket:
+        raise SettingsError(
+            f"The models of the stack are in {used}, and it would get another bucket",
+            detail="`cloud.bucket` is not set.",
+            hint=f'`--set cloud.bucket={used}`, best for good: `bucket = "{used}"` below `[cloud]` in vehins.toml.',
         )
 
 

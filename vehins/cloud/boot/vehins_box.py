@@ -27,6 +27,7 @@ import tarfile
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,10 @@ DEPLOY = str(ROOT / "usr/local/bin/vehins-deploy")
 STATE = ROOT / "var/lib/vehins"
 RUNNER_USER, RUNNER_HOME = "vehins-runner", ROOT / "opt/vehins-runner"
 JOB_HOOK = ROOT / "usr/local/lib/vehins/job-started.sh"
-RUNNER_VERSION = "2.335.1"  # it brings itself up to date
-RUNNER_SHA256 = "4ef2f25285f0ae4477f1fe1e346db76d2f3ebf03824e2ddd1973a2819bf6c8cf"
-RUNNER_URL = (
-    f"https://github.com/actions/runner/releases/download/v{RUNNER_VERSION}"
-    f"/actions-runner-linux-x64-{RUNNER_VERSION}.tar.gz"
-)
+RUNNER_LATEST = "https://api.github.com/repos/actions/runner/releases/latest"
+RUNNER_DOWNLOADS = "https://github.com/actions/runner/releases/download"
+# Version and SHA-256, where GitHub does not tell of the newest one.
+RUNNER_KNOWN = ("2.338.0", "af4b794c1bc41d73d40535e3fe092a39f9679cd8d965954c2aca25a05ca41d32")
 
 
 def main(words: list[str]) -> int:
@@ -217,11 +216,24 @@ def register_runner(found: Mapping[str, str]) -> None:
         return
     try:
         if not is_registered:
+            remove_runner()
             install_runner()
             configure_runner(told, str(token))
         start_runner()
     except (OSError, subprocess.CalledProcessError, ValueError) as error:
         sys.stderr.write(f"The runner was not registered: {error}\nPut a new token, and deploy again.\n")
+
+
+def remove_runner() -> None:
+    """Remove what GitHub has forgotten, or what was cut short: nothing of it fits to another registration.
+
+    There are a service that may run, a copy of the settings (.runner_migrated) by which config.sh takes it for
+    registered, and, where the runner has brought itself up to date, links to another release.
+    """
+    if (RUNNER_HOME / ".service").exists() and (RUNNER_HOME / "svc.sh").exists():
+        subprocess.run(["./svc.sh", "uninstall"], check=True, cwd=RUNNER_HOME, stdout=sys.stderr)
+    if RUNNER_HOME.exists():
+        shutil.rmtree(RUNNER_HOME)
 
 
 def install_runner() -> None:
@@ -231,15 +243,31 @@ def install_runner() -> None:
     except KeyError:
         run("useradd", "--system", "--create-home", "--shell", "/usr/sbin/nologin", RUNNER_USER)
     RUNNER_HOME.mkdir(parents=True, exist_ok=True)
-    archive = STATE / "runner.tar.gz"
-    with urllib.request.urlopen(RUNNER_URL, timeout=300) as answer, archive.open("wb") as file:
+    archive, (version, digest) = STATE / "runner.tar.gz", newest_runner()
+    url = f"{RUNNER_DOWNLOADS}/v{version}/actions-runner-linux-x64-{version}.tar.gz"
+    with urllib.request.urlopen(url, timeout=300) as answer, archive.open("wb") as file:  # noqa: S310 - as it begins
         shutil.copyfileobj(answer, file)
-    check_download(archive, RUNNER_SHA256)
+    check_download(archive, digest)
     with tarfile.open(archive) as files:
         files.extractall(RUNNER_HOME, filter="data")
     archive.unlink()
     run("chown", "-R", f"{RUNNER_USER}:", str(RUNNER_HOME))
     run(str(RUNNER_HOME / "bin/installdependencies.sh"))
+
+
+def newest_runner() -> tuple[str, str]:
+    """Version and SHA-256 of the newest release: GitHub gives no job to a runner that is more than a month behind."""
+    try:
+        with urllib.request.urlopen(RUNNER_LATEST, timeout=30) as answer:
+            assets = json.load(answer)["assets"]
+        for asset in assets:
+            name = re.fullmatch(r"actions-runner-linux-x64-(\d+\.\d+\.\d+)\.tar\.gz", asset["name"])
+            digest = re.fullmatch(r"sha256:([0-9a-f]{64})", asset.get("digest") or "")
+            if name and digest:
+                return name[1], digest[1]
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError) as error:
+        sys.stderr.write(f"GitHub does not tell of its newest runner: {error}\n")
+    return RUNNER_KNOWN
 
 
 def check_download(path: Path, wanted: str) -> None:
@@ -262,7 +290,7 @@ def configure_runner(told: Mapping[str, Any], token: str) -> None:
 
 
 def start_runner() -> None:
-    """Let systemd run it, with the hook that looks at each job first; a service of an earlier registration goes."""
+    """Let systemd run it, with the hook that looks at each job first; a service that was cut short goes."""
     write(RUNNER_HOME / ".env", lines({"ACTIONS_RUNNER_HOOK_JOB_STARTED": str(JOB_HOOK)}), 0o644)
     for step in (["uninstall"], ["install", RUNNER_USER], ["start"]):
         subprocess.run(["./svc.sh", *step], check=True, cwd=RUNNER_HOME, stdout=sys.stderr)
