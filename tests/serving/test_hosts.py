@@ -94,7 +94,9 @@ def test_names_that_are_none(text: str) -> None:
 def test_another_name_is_refused(predictor: Predictor, method: str, path: str) -> None:
     more: dict[str, Any] = {"json": {"rows": [GOOD]}} if method == "POST" else {}
     answer = ask(guarded(predictor), method, path, headers=REBOUND, **more)
-    assert "serve.hosts" in error_of(answer, 421)["hint"]
+    fault = error_of(answer, 421)
+    assert "serve.hosts" in fault["hint"]
+    assert "`evil.example:8000`" in fault["detail"]
     named = guarded(predictor, hosts="evil.example")
     assert ask(named, method, path, headers=REBOUND, **more).status_code == 200
 

@@ -9,7 +9,7 @@ from vehins.serving.answers import Fault
 from vehins.serving.buckets import Buckets
 from vehins.serving.clients import Proxies, is_foreign, neighbourhood, origins
 from vehins.serving.failures import Prepared
-from vehins.serving.hosts import hosts_for
+from vehins.serving.hosts import hosts_for, misdirected
 from vehins.serving.keys import shown_key
 from vehins.serving.page.render import STATIC
 
@@ -68,14 +68,6 @@ FOREIGN = Prepared(
         hint="Use the page of this service; whoever runs it can name other origins: `serve.cors_origins`.",
     ),
 )
-MISDIRECTED = Prepared(
-    421,
-    Fault(
-        headline="The service is not asked by this name",
-        detail="The `Host` of the request is neither this machine's nor one that the settings name.",
-        hint="Ask it at `localhost`; whoever runs the service can name others: `serve.hosts`.",
-    ),
-)
 
 
 class Access:
@@ -104,8 +96,9 @@ class Access:
         await self._app(scope, receive, send)
 
     async def _is_refused(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> bool:
-        if self._hosts is not None and not self._hosts.know(headers.get(b"host")) and not _is_static(scope):
-            await MISDIRECTED.answer(scope, send)
+        host = headers.get(b"host")
+        if self._hosts is not None and not self._hosts.know(host) and not _is_static(scope):
+            await misdirected(host or b"").answer(scope, send)
             return True
         if is_foreign(scope["method"], headers, self._origins):
             await FOREIGN(send)  # not a page, which could ask on

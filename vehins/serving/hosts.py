@@ -13,7 +13,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from vehins.errors import SettingsError
+from vehins.serving.answers import Fault
 from vehins.serving.clients import listed
+from vehins.serving.failures import Prepared
 from vehins.serving.keys import is_loopback
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from vehins.settings.sections import ServeSettings
 
 _LONGEST = 300  # of a name with its port; DNS has none of more than 253 characters
+_SHOWN_CHARACTERS = 100
 _PORT = re.compile(r":\d{0,5}$")
 _NAME = re.compile(r"(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 
@@ -58,6 +61,17 @@ def hosts_for(settings: ServeSettings, keys: Keys) -> Hosts | None:
     if settings.hosts is None and (keys or not is_loopback(settings.host)):
         return None
     return Hosts(settings.hosts)
+
+
+def misdirected(host: bytes) -> Prepared:
+    """The answer to who asks by another name (421)."""
+    shown = host[:_SHOWN_CHARACTERS].decode("latin-1")
+    fault = Fault(
+        headline="The service is not asked by this name",
+        detail=f"The request names the host `{shown}`, which is neither this machine nor one of the settings.",
+        hint="Ask `localhost`, or let whoever runs the service name others: `serve.hosts`.",
+    )
+    return Prepared(421, fault)
 
 
 def _plain(name: str) -> str:
