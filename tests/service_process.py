@@ -101,6 +101,12 @@ class Service:
         """Bytes of memory that the process holds."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
+    @property
+    def rss_peak(self) -> int:
+        """The most that it has held so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def wait_for(self, what: Callable[[], object]) -> None:
         """Wait until something holds."""
         wait_until(what)

@@ -166,6 +166,7 @@ SAMPLES = {
     "serve.rate_limit": ("1.5", 1.5),
     "serve.allow_anonymous": ("true", True),
     "serve.max_body_bytes": ("2000", 2000),
+    "serve.hosts": ("predict.example", "predict.example"),
     "serve.cors_origins": ("https://a.example", "https://a.example"),
     "serve.trusted_proxies": ("10.0.0.0/8", "10.0.0.0/8"),
     "serve.access_log": ("false", False),

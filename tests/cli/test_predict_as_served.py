@@ -47,7 +47,7 @@ def asked(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
     async def ask() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://vehins.test") as client:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             for some in rows.drop("id", "Response").iter_slices(AT_ONCE):
                 answer = await client.post("/v1/predict", json={"rows": some.to_dicts()})
                 assert answer.status_code == 200, answer.text[:2000]

@@ -25,7 +25,7 @@ BODY = json.dumps({"rows": [GOOD]}).encode()
 def post(body: bytes, *headers: bytes, path: bytes = b"/v1/predict", length: int | None = None) -> bytes:
     """A request with a body, after which the connection ends."""
     size = len(body) if length is None else length
-    fields = [b"Host: vehins.test", b"Connection: close", b"Content-Length: %d" % size, *headers]
+    fields = [b"Host: localhost", b"Connection: close", b"Content-Length: %d" % size, *headers]
     return b"POST " + path + b" HTTP/1.1\r\n" + b"\r\n".join(fields) + b"\r\n\r\n" + body
 
 
@@ -158,12 +158,12 @@ def address(rng: random.Random) -> bytes:
     method = rng.choice(
         [b"GET", b"PUT", b"DELETE", b"OPTIONS", b"TRACE", b"HEAD", b"PATCH", b"CONNECT", b"PROPFIND", b"X"]
     )
-    return method + b" " + path + b" HTTP/1.1\r\nHost: vehins.test\r\nConnection: close\r\n\r\n"
+    return method + b" " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def pipelined(rng: random.Random) -> bytes:
     good = BODY
-    first = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(good) + good
+    first = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(good) + good
     ends = [
         rng.randbytes(200),
         b"GET / HTTP/9.9\r\n\r\n",
@@ -175,7 +175,7 @@ def pipelined(rng: random.Random) -> bytes:
 
 
 def chunks(rng: random.Random) -> bytes:
-    head = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
+    head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n"
     good = b"%x\r\n" % len(BODY) + BODY + b"\r\n0\r\n"
     bodies = [
         *(

@@ -345,6 +345,24 @@ def test_addresses_and_methods(app: FastAPI, method: str, path: str, status: int
     assert ("allow" in response.headers) == (status == 405)
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "status", "texts"),
+    [
+        ("GET", "/nothing/<script>", 404, ["There is nothing at this address", "/nothing/&lt;script&gt;"]),
+        ("GET", "/v1/predict", 405, ["This address takes another method", "takes POST, not GET"]),
+        ("GET", "/static/nothing.css", 404, ["There is nothing at this address"]),
+    ],
+)
+def test_a_browser_is_shown_a_page(app: FastAPI, method: str, path: str, status: int, texts: list[str]) -> None:
+    page = ask(app, method, path, headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (page.status_code, page.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert all(text in page.text for text in texts)
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert ("allow" in page.headers) == (status == 405)
+    for accept in ("*/*", "application/json", "text/html, application/json"):
+        error_of(ask(app, method, path, headers={"Accept": accept}), status)
+
+
 def test_an_address_tells_all_the_methods_that_it_takes(app: FastAPI) -> None:
     response = ask(app, "DELETE", "/")
     error_of(response, 405)

@@ -261,7 +261,9 @@ def test_workers_that_cannot_start_end_the_service_with_their_error(settings: Se
 def half_a_request(service: Service) -> tuple[socket.socket, bytes]:
     """A connection with a request that is under way, and of which the end is missing; and that end."""
     body = json.dumps({"rows": [GOOD]}).encode()
-    head = f"POST /v1/predict HTTP/1.1\r\nHost: test\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    head = (
+        f"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    )
     found = socket.create_connection((HOST, service.port), PATIENCE)
     found.sendall(head.encode())
     assert found.recv(100).startswith(b"HTTP/1.1 100")  # from here on the service knows of it

@@ -1,4 +1,4 @@
-"""The layer that decides who is answered: keys, the rate of each client, and requests that other sites' pages make."""
+"""The layer that decides who is answered: names, keys, the rate of each client, and what other sites' pages ask."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from vehins.serving.answers import Fault
 from vehins.serving.buckets import Buckets
 from vehins.serving.clients import Proxies, is_foreign, neighbourhood, origins
 from vehins.serving.failures import Prepared
+from vehins.serving.hosts import hosts_for, misdirected
 from vehins.serving.keys import shown_key
 from vehins.serving.page.render import STATIC
 
@@ -73,12 +74,13 @@ class Access:
     """Answers those who may ask, as often as they may; ``scope["vehins.client"]`` is who it was.
 
     Raises:
-        SettingsError: the proxies or the origins of the settings cannot be.
+        SettingsError: the hosts, the proxies or the origins of the settings cannot be.
     """
 
     def __init__(self, app: ASGIApp, keys: Keys, settings: ServeSettings) -> None:
         self._app = app
         self._keys = keys
+        self._hosts = hosts_for(settings, keys)
         self._proxies = Proxies(settings.trusted_proxies)
         self._origins = frozenset(origin.encode() for origin in origins(settings.cors_origins))
         self._guesses = Buckets(_GUESSES_A_SECOND, _GUESSES)
@@ -94,6 +96,10 @@ class Access:
         await self._app(scope, receive, send)
 
     async def _is_refused(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> bool:
+        host = headers.get(b"host")
+        if self._hosts is not None and not self._hosts.know(host) and not _is_static(scope):
+            await misdirected(host or b"").answer(scope, send)
+            return True
         if is_foreign(scope["method"], headers, self._origins):
             await FOREIGN(send)  # not a page, which could ask on
             return True
@@ -109,7 +115,7 @@ class Access:
     async def _has_no_key(self, scope: Scope, headers: Mapping[bytes, bytes], send: Send) -> bool:
         key = shown_key(headers)
         if key is None:
-            if scope["path"].startswith(STATIC):  # the page that asks for the key looks like the others
+            if _is_static(scope):
                 return False
             await NO_KEY.answer(scope, send)
             return True
@@ -125,6 +131,11 @@ class Access:
             return True
         scope[CLIENT] = client
         return False
+
+
+def _is_static(scope: Scope) -> bool:
+    """Whether it is but how a page looks, which a page that refuses needs as well."""
+    return bool(scope["path"].startswith(STATIC))
 
 
 def _retry_after(seconds: float) -> tuple[bytes, bytes]:

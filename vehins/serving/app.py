@@ -36,7 +36,7 @@ def create_app(
     Without ``telemetry`` it counts, and logs nothing.
 
     Raises:
-        SettingsError: the origins or the proxies of the settings cannot be.
+        SettingsError: the hosts, the origins or the proxies of the settings cannot be.
     """
     from fastapi import FastAPI
 
@@ -61,6 +61,7 @@ def create_app(
     reference.install(app)
     _add_layers(app, holder, settings, keys or Keys())
     telemetry.install(app, holder)  # the last layer is the outermost
+    app.middleware_stack = app.build_middleware_stack()  # now and not at the first request: a setting may be at fault
     return app
 
 

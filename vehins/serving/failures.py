@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vehins.serving.holder import Holder, Ready
 
 _SHOWN_CHARACTERS = 100
+_HTML = "text/html; charset=utf-8"
 _DOCS = "`/docs` lists what this service answers."
 NOT_READY = Fault(
     headline="No model is loaded",
@@ -125,12 +126,8 @@ class Prepared:
             await self(send, *more)
             return
         if self._page is None:
-            from starlette.concurrency import run_in_threadpool
-
-            from vehins.serving.page import render
-
-            self._page = await run_in_threadpool(render.html, "refused.html", fault=self._fault)
-        await self._send(send, self._page, [*_sized(b"text/html; charset=utf-8", self._page), *self._own, *more])
+            self._page = await _page(self._fault)
+        await self._send(send, self._page, [*_sized(_HTML.encode(), self._page), *self._own, *more])
 
     async def _send(self, send: Send, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
@@ -151,6 +148,14 @@ def _shows_pages(scope: Scope) -> bool:
     """Whether it is a browser that shows what comes back; programs, and scripts of a page, ask for anything or JSON."""
     accept = next((value.lower() for name, value in scope["headers"] if name == b"accept"), b"")
     return b"text/html" in accept and b"application/json" not in accept
+
+
+async def _page(fault: Fault) -> bytes:
+    from starlette.concurrency import run_in_threadpool
+
+    from vehins.serving.page import render
+
+    return await run_in_threadpool(render.html, "refused.html", fault=fault)
 
 
 def install(app: FastAPI) -> None:
@@ -176,7 +181,7 @@ async def _refused(_: Request, error: Any) -> Response:
 
 
 async def _http(request: Request, error: Any) -> Response:
-    """What the framework itself refuses, such as a path or a method that is not there."""
+    """What the framework itself refuses, such as a path or a method that is not there; a page for who shows pages."""
     path = request.url.path[:_SHOWN_CHARACTERS]
     if error.status_code == 404:
         fault = Fault(headline="There is nothing at this address", detail=f"Asked for `{path}`.", hint=_DOCS)
@@ -186,7 +191,11 @@ async def _http(request: Request, error: Any) -> Response:
         fault = Fault(headline="This address takes another method", detail=detail, hint=_DOCS)
     else:
         fault = Fault(headline=HTTPStatus(error.status_code).phrase, detail=f"Asked for `{path}`.", hint=_DOCS)
-    return _json(error.status_code, ErrorAnswer(error=fault), error.headers)
+    if not _shows_pages(request.scope):
+        return _json(error.status_code, ErrorAnswer(error=fault), error.headers)
+    from fastapi import Response
+
+    return Response(await _page(fault), error.status_code, error.headers, media_type=_HTML)
 
 
 async def _malformed(_: Request, error: Any) -> Response:

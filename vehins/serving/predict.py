@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Sequence
 from functools import cached_property, partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
     from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from vehins.data.schema import Scalar
+
 PATH = "/v1/predict"
 # Requests larger than this, of about 75 rows, are worth the threads of LightGBM.
 _SHARED_BYTES = 16 * 1024
 # Requests larger than this, of about 300 rows, take milliseconds: they are answered in a thread, so that the others and
 # the probes need not wait. Smaller ones would lose more on the way there than they gain.
 _ASIDE_BYTES = 64 * 1024
+# Bodies that may take many times their size in memory are answered one after the other.
+_ALONE = Lock()
 _REFUSED: dict[int | str, dict[str, Any]] = {
     413: {"model": ErrorAnswer, "description": "The request is too large"},
     422: {"model": RefusedAnswer, "description": "The request cannot be used"},
@@ -131,23 +136,28 @@ async def _body(scope: "Scope", receive: "Receive", max_bytes: int, max_rows: in
 
 def _answer_aside(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int) -> bytes:
     """The same for a request that may be large."""
+    if ready.request.is_plain(body):
+        return _answer(ready, body, max_rows, observers, count)
+    with _ALONE:
+        if _is_bloated(ready, body):
+            raise _refused(ready, body, max_rows, observers)
+        return _answer(ready, body, max_rows, observers, count)
+
+
+def _is_bloated(ready: Ready, body: bytes) -> bool:
     try:
-        is_bloated = ready.request.is_bloated(body)
+        return ready.request.is_bloated(body)
     except ValueError:
-        is_bloated = True
-    if is_bloated:
-        raise _refused(ready, body, max_rows, observers)
-    return _answer(ready, body, max_rows, observers, count)
+        return True
 
 
 def _answer(
     ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer], count: int = 0, threads: int = 1
 ) -> bytes:
     """Read, check and predict; with the ``count`` strongest reasons, if that is above 0."""
-    try:
-        rows = ready.request.read(body)
-    except ValidationError:
-        raise _refused(ready, body, max_rows, observers) from None
+    rows = _rows(ready, body)
+    if rows is None:  # raised where the first error is over, which has copies of what it is about
+        raise _refused(ready, body, max_rows, observers)
     if count:
         explain.check_rows(len(rows))
     predictions = ready.predictor.predict(rows, threads)
@@ -156,6 +166,13 @@ def _answer(
     if count:
         return explain.answer(ready, rows, predictions, count).model_dump_json().encode()
     return _written(ready.predictor, predictions)
+
+
+def _rows(ready: Ready, body: bytes) -> "list[dict[str, Scalar | None]] | None":
+    try:
+        return ready.request.read(body)
+    except ValidationError:
+        return None
 
 
 def _refused(ready: Ready, body: bytes, max_rows: int, observers: Sequence[Observer]) -> failures.RefusalError:

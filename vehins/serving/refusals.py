@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from vehins.serving.answers import BadCell, Fault, RefusedAnswer
-from vehins.serving.requests import INT64_MAX, INT64_MIN, expected, is_nested
+from vehins.serving.requests import BLANKS, INT64_MAX, INT64_MIN, LONGEST, expected, is_nested, is_too_long
 
 if TYPE_CHECKING:
     from vehins.data.schema import TableSchema
@@ -30,6 +30,9 @@ def refusal(body: bytes, request: type[PredictRequest], schema: TableSchema, max
     The model stops at the first bad row. This looks again, row by row, until it has found enough to show: ten thousand
     bad rows cost no more than a few.
     """
+    if request.is_crowded(body):
+        detail = f"It has far more than the {max_rows:,} rows that are taken can have."
+        return _of_body("Too many values in one request", detail, _FEWER)
     try:
         found = from_json(body)
     except ValueError as error:
@@ -39,7 +42,7 @@ def refusal(body: bytes, request: type[PredictRequest], schema: TableSchema, max
         return _of_body(*fault)
     cells: list[BadCell] = []
     for number, row in enumerate(found["rows"]):
-        cells += _row_faults(number, row, request, schema)
+        cells += row_faults(number, row, request, schema)
         if len(cells) >= SHOWN:
             break
     return _of_rows(cells)
@@ -67,13 +70,14 @@ def _body_fault(found: Any, max_rows: int) -> tuple[str, str, str] | None:
     return None
 
 
-def _row_faults(number: int, row: Any, request: type[PredictRequest], schema: TableSchema) -> list[BadCell]:
+def row_faults(number: int, row: Any, request: type[PredictRequest], schema: TableSchema) -> list[BadCell]:
+    """What is wrong with a row, the one of this number in its request."""
     if isinstance(row, dict) and len(row) > len(schema.features) + _STRANGERS:
         return [
             BadCell(row=number, column=None, value=None, rule=f"has {len(row):,} columns, far more than this model")
         ]
-    if isinstance(row, dict):  # what is nested is wrong, however long it is
-        flat = {name: type(value)() if is_nested(value) else value for name, value in row.items()}
+    if isinstance(row, dict):
+        row = flat = {name[:LONGEST]: _flat(value, schema) for name, value in row.items()}
     else:
         flat = type(row)()
     try:
@@ -81,6 +85,16 @@ def _row_faults(number: int, row: Any, request: type[PredictRequest], schema: Ta
     except ValidationError as error:
         return [_bad_cell(number, row, item, schema) for item in error.errors(include_url=False, include_context=False)]
     return []
+
+
+def _flat(value: Any, schema: TableSchema) -> Any:
+    """What is as right or wrong as a value, and small: errors have copies of what they are about."""
+    if is_nested(value):
+        return type(value)()
+    if not is_too_long(value):
+        return value
+    text = value.strip(BLANKS) if schema.strip else value
+    return f"{text[:LONGEST]}…"  # the mark, as what is left might be right
 
 
 def _bad_cell(number: int, row: Any, item: Any, schema: TableSchema) -> BadCell:
@@ -128,6 +142,8 @@ def shown(value: object) -> str:
     """A value as the client wrote it, cut short."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, str):
+        value = value[:_SHOWN_CHARACTERS]  # to be written within quotes, so that it still shows where it was cut
     return _short(json.dumps(value, ensure_ascii=False))
 
 

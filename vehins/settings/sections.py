@@ -233,6 +233,11 @@ class ServeSettings(Section):
     request_timeout: float = Field(
         30.0, gt=0, le=3600, description="Seconds that a request may take, its body included."
     )
+    hosts: str | None = Field(
+        None,
+        description="Names, separated by commas, by which the service may be asked, beside those of this machine; by "
+        "default any, but on this machine alone and without API keys no others.",
+    )
     cors_origins: str | None = Field(
         None, description="Origins whose pages may ask, separated by commas; by default none but the service's own."
     )

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from vehins.serving.quick import EXACT
-from vehins.serving.refusals import refusal
+from vehins.serving.refusals import SHOWN, row_faults
 from vehins.serving.requests import BLANKS, bounds, expected
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def row(texts: Mapping[str, str | None], table: TableSchema) -> Row:
 def checked(rows: list[Row], ready: Ready) -> list[Row] | None:
     """The rows as the request model cleans them; None when at least one of them cannot be used."""
     try:
-        return ready.request.model_validate_json(to_json({"rows": rows})).mappings()
+        return ready.request.read(to_json({"rows": rows}))
     except ValidationError:
         return None
 
@@ -76,7 +76,7 @@ def checked(rows: list[Row], ready: Ready) -> list[Row] | None:
 def faults(found: Row, texts: Mapping[str, str | None], ready: Ready) -> list[Wrong]:
     """What is wrong with a row that is not `checked`, in the order of the columns."""
     table = ready.predictor.table
-    rules = {cell.column: cell.rule for cell in refusal(to_json({"rows": [found]}), ready.request, table, 1).rows}
+    rules = {cell.column: cell.rule for cell in row_faults(0, found, ready.request, table)[:SHOWN]}
     return [
         Wrong(name, texts.get(name) or "", _rule(rules[name], found[name], column))
         for name, column in table.features.items()

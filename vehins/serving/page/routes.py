@@ -15,6 +15,7 @@ from vehins.serving.page import bodies, render
 from vehins.settings.sections import ServeSettings
 
 if TYPE_CHECKING:
+    from anyio import CapacityLimiter
     from fastapi import FastAPI
 
     from vehins.serving.page.views import Views
@@ -25,6 +26,7 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 def install(app: "FastAPI", holder: Holder, settings: ServeSettings, observers: Sequence[Observer]) -> None:
     """Add the page; the observers hear of what is asked there as well."""
+    from anyio import to_thread
     from fastapi import Request, Response
     from starlette.concurrency import run_in_threadpool
     from starlette.exceptions import HTTPException
@@ -36,14 +38,18 @@ def install(app: "FastAPI", holder: Holder, settings: ServeSettings, observers: 
 
         return Views(settings, holder, observers)
 
-    async def answered(read: Awaitable[Any], work: Callable[[Ready, Any], Response]) -> Response:
+    async def answered(
+        read: Awaitable[Any], work: Callable[[Ready, Any], Response], limiter: "CapacityLimiter | None" = None
+    ) -> Response:
         """What ``work`` makes of what was sent, off the event loop; a refusal is a page as well."""
         ready = holder.ready
         try:
             sent = await read
-            return await run_in_threadpool(lambda: views().no_model() if ready is None else work(ready, sent))
+            return await to_thread.run_sync(
+                lambda: views().no_model() if ready is None else work(ready, sent), limiter=limiter
+            )
         except RefusalError as error:
-            refusal = error
+            refusal = error.with_traceback(None)  # it would hold this frame, and this frame what was sent
         return await run_in_threadpool(lambda: views().refused(ready, refusal))
 
     @app.api_route("/", methods=["GET", "HEAD", "POST"], include_in_schema=False)
@@ -58,7 +64,7 @@ def install(app: "FastAPI", holder: Holder, settings: ServeSettings, observers: 
     @app.post("/scores.csv", include_in_schema=False)
     async def page_scores(request: Request) -> Response:
         read = bodies.upload(request, settings.max_body_bytes)
-        return await answered(read, lambda *sent: views().many(*sent))
+        return await answered(read, lambda *sent: views().many(*sent), _one_by_one())
 
     @app.get(render.STATIC + "{name}", include_in_schema=False)
     async def page_static(request: Request, name: str) -> Response:
@@ -69,3 +75,11 @@ def install(app: "FastAPI", holder: Holder, settings: ServeSettings, observers: 
         if asset.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(asset.content, headers=headers, media_type=asset.media_type)
+
+
+@cache
+def _one_by_one() -> "CapacityLimiter":
+    """For files: each takes many times its size in memory, and the work on it keeps other threads waiting."""
+    from anyio import CapacityLimiter
+
+    return CapacityLimiter(1)

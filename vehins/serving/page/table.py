@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from vehins.serving.answers import ErrorAnswer, Fault
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from vehins.serving.page.cells import Row, Wrong
 
 _DELIMITERS = (",", ";", "\t", "|")
-_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_HEADER_BYTES = 64 * 1024  # that are looked at to find the sign between the fields
+_MOST_FIELDS = 2**17  # of a row, and eight times the columns that a spreadsheet has
 _SHOWN_CHARACTERS = 60
 _STRANGERS = 200  # of so many names that are not known it is worth a look what they may mean
 _TWICE = "stands in another row as well, and which of them is right cannot be known"
@@ -36,14 +39,28 @@ class Line(NamedTuple):
     """What stands in the columns of the table."""
 
 
-class BadLine(NamedTuple):
+@dataclass(frozen=True)
+class BadLine:
     """A row that cannot be scored."""
 
     place: int
     """In the file, from 0."""
-    number: int
-    """As a spreadsheet counts."""
-    wrong: list[Wrong]
+    line: Line
+    key_faults: list[Wrong]
+    row: Row | None
+    """Its features, if something is wrong with them."""
+    ready: Ready
+
+    @property
+    def number(self) -> int:
+        """As a spreadsheet counts."""
+        return self.line.number
+
+    @cached_property
+    def wrong(self) -> list[Wrong]:
+        """What is wrong; looked for when it is asked for, as of ten thousand bad rows few are shown."""
+        found = [] if self.row is None else cells.faults(self.row, self.line.texts, self.ready)
+        return [*self.key_faults, *found]
 
 
 @dataclass(frozen=True)
@@ -74,9 +91,9 @@ def read(data: bytes, table: TableSchema, max_rows: int) -> Sheet:
     Raises:
         RefusalError: it is no such CSV, lacks a column or has too many rows (422).
     """
-    text = _decoded(data)
-    bare = text.removeprefix(_BOM)
-    sign = _delimiter(bare, table)
+    _check_utf8(data)
+    bare = data.removeprefix(codecs.BOM_UTF8)
+    sign = _delimiter(bare[:_HEADER_BYTES].decode("utf-8", "ignore"), table)
     try:
         records = _records(bare, sign)
         names = _header(next(records, (0, []))[1], table)
@@ -87,7 +104,7 @@ def read(data: bytes, table: TableSchema, max_rows: int) -> Sheet:
         raise refused("The file is not well-formed CSV", f"{str(error).capitalize()}.", hint) from None
     if not lines:
         raise refused("The file has no rows", "There is a header, and nothing below it.", "Choose another file.")
-    return Sheet(sign, bare != text, lines)
+    return Sheet(sign, bare != data, lines)
 
 
 def divide(sheet: Sheet, ready: Ready) -> Divided:
@@ -102,11 +119,10 @@ def divide(sheet: Sheet, ready: Ready) -> Divided:
     good, bad = dict[int, "Row"](), []
     for place, (line, row) in enumerate(zip(sheet.lines, rows, strict=True)):
         clean = cells.checked([row], ready)
-        wrong = [*wrong_keys.get(place, []), *([] if clean else cells.faults(row, line.texts, ready))]
-        if clean and not wrong:
+        if clean and place not in wrong_keys:
             good[place] = clean[0]
         else:
-            bad.append(BadLine(place, line.number, wrong))
+            bad.append(BadLine(place, line, wrong_keys.get(place, []), None if clean else row, ready))
     return Divided(key, keys, good, bad)
 
 
@@ -115,9 +131,9 @@ def refused(headline: str, detail: str, hint: str) -> RefusalError:
     return RefusalError(422, ErrorAnswer(error=Fault(headline=headline, detail=detail, hint=hint)))
 
 
-def _decoded(data: bytes) -> str:
+def _check_utf8(data: bytes) -> None:
     try:
-        return data.decode("utf-8")
+        data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         detail = f"Line {line:,} has bytes that are no UTF-8 text."
@@ -125,7 +141,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _delimiter(text: str, table: TableSchema) -> str:
-    header = text.lstrip("\r\n")[:65_536].splitlines()[:1]
+    header = text.lstrip("\r\n").splitlines()[:1]
 
     def known(sign: str) -> int:
         try:
@@ -137,10 +153,26 @@ def _delimiter(text: str, table: TableSchema) -> str:
     return max(_DELIMITERS, key=known)
 
 
-def _records(text: str, sign: str) -> Iterator[tuple[int, list[str]]]:
+def _records(data: bytes, sign: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that have something in them, with their numbers."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, strict=True)
-    return ((number, record) for number, record in enumerate(reader, 1) if any(record))
+    signs = 0  # since the last row
+
+    def lines() -> Iterator[str]:
+        nonlocal signs
+        # Decoded as it is read: as one text, a single sign of another script makes it four times as large.
+        for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", newline=""):
+            signs += line.count(sign)
+            if signs >= _MOST_FIELDS:
+                detail = f"At most {_MOST_FIELDS:,} are taken."
+                raise refused(
+                    "A row of the file has too many fields", detail, "Leave out what the model does not need."
+                )
+            yield line
+
+    for number, record in enumerate(csv.reader(lines(), delimiter=sign, strict=True), 1):
+        signs = 0
+        if any(record):
+            yield number, record
 
 
 def _header(found: list[str], table: TableSchema) -> list[str]:

@@ -85,7 +85,7 @@ class Views:
         sheet = table.read(upload.data, ready.predictor.table, self._max_rows)
         divided = table.divide(sheet, ready)
         if divided.bad:
-            self._tell_refused(ready, {bad.place: bad.wrong for bad in divided.bad})
+            self._tell_refused(ready, {bad.place: bad.wrong for bad in divided.bad[:SHOWN_LINES]})
         if divided.bad and not (wish.others and divided.good):
             return self._page(ready, 422, **self._bad_lines(upload, sheet, divided, wish))
         if wish.reasons:
