@@ -41,7 +41,7 @@ def check_honest(service: Service, predictor: Predictor) -> None:
     assert service.predict(GOOD).json()["predictions"][0]["probability"] == predictor.predict([GOOD])[0].probability
 
 
-@pytest.mark.timeout(1_800 if IS_LONG else 300)
+@pytest.mark.timeout(1_800 if IS_LONG else 600)
 def test_hostile_requests(service: Service, predictor: Predictor) -> None:
     asyncio.run(hostile.send_all(service.port, hostile.requests(WARM_UP, seed=1)))
     check_honest(service, predictor)

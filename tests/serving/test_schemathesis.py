@@ -23,7 +23,7 @@ KEY = "f3" * 16
 
 pytestmark = [
     pytest.mark.skipif(not PROGRAM.exists(), reason="schemathesis is not installed"),
-    pytest.mark.timeout(3_600 if IS_LONG else 300),
+    pytest.mark.timeout(3_600 if IS_LONG else 600),
 ]
 
 
