@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from server_process import free_port
+from server_process import free_port, wait_until
 from vehins_runner import WORKSPACE, customers, tree
 
 from vehins.doctor import installation, stores
@@ -294,10 +294,10 @@ def test_a_check_that_never_ends_is_ended() -> None:
                 connection.recv(1)
 
         begin = time.monotonic()
-        checks, code = examined(Subject("x", steps, ("a", "b", "c")), patience=0.3)
-    assert time.monotonic() - begin < 20
+        checks, code = examined(Subject("x", steps, ("a", "b", "c")), patience=3)
+    assert time.monotonic() - begin < 60
     assert [(check.name, check.verdict) for check in checks] == [("a", "ok"), ("b", "failed"), ("c", "skipped")]
-    assert checks[1].found == "no answer within 0.3 seconds"
+    assert checks[1].found == "no answer within 3 seconds"
     assert code == 6
 
 
@@ -309,9 +309,10 @@ def test_a_kind_without_checks_is_not_called_well() -> None:
 
 def test_what_is_being_checked_is_told() -> None:
     told: list[str] = []
+    before = threading.active_count()
     list(examine([failing(Check("a", "ok", "1"), Check("b", "failed", "2"))], 5, told.append))
     assert told == ["x: a", "x: b"]
-    assert threading.active_count() < 20
+    wait_until(lambda: threading.active_count() <= before)
 
 
 # --- A store on a server ------------------------------------------------------------------------------------------

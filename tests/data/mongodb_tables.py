@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from mongodb_server import Mongo
 
-QUICK = RemoteSettings(connect_timeout=2, read_timeout=20, attempts=4)
+QUICK = RemoteSettings(connect_timeout=10, read_timeout=20, attempts=4)
 
 
 def schema_of(columns: dict[str, dict[str, Any]]) -> TableSchema:

@@ -213,7 +213,8 @@ def test_views_are_not_gone_on_with(faulty: Mongo, monkeypatch: pytest.MonkeyPat
 
 # --- The command ------------------------------------------------------------------------------------------------------
 
-BRIEF = ("--set", "remote.connect_timeout=1", "--set", "remote.read_timeout=2", "--set", "remote.attempts=2")
+BRIEF = ("--set", "remote.connect_timeout=1", "--set", "remote.read_timeout=5", "--set", "remote.attempts=2")
+PATIENT = (*BRIEF, "--set", "remote.connect_timeout=30")  # where there is a server, which may be busy
 
 
 def test_a_server_killed_for_good_ends_with_6_and_leaves_nothing(
@@ -253,7 +254,7 @@ def test_a_slow_server_is_not_waited_for(vehins: Vehins, place: Path, faulty: Mo
     slow = {"blockConnection": True, "blockTimeMS": 10_000}
     fail(faulty, "alwaysOn", failCommands=["find"], **slow)
     url = f"{faulty.url}/slow?collection=c&retryReads=false"
-    error = vehins("ingest", "--json", "--source", url, "--schema", write_schema(place), *BRIEF, code=6).error
+    error = vehins("ingest", "--json", "--source", url, "--schema", write_schema(place), *PATIENT, code=6).error
     fail(faulty, "off")
     assert "does not answer" in error["headline"]
     assert "remote.read_timeout" in error["hint"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vehins.remote.probes import Check
 
-BRIEF = RemoteSettings(connect_timeout=2, read_timeout=20, attempts=2)
+BRIEF = RemoteSettings(connect_timeout=5, read_timeout=20, attempts=2)
 PASSWORD = "geheim-mongo"
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
+from server_process import wait_until
 
 from vehins.data.sinks import WriteOptions, open_sink
 from vehins.errors import CredentialsError, SettingsError, SourceFormatError, UnreachableError
@@ -104,10 +105,14 @@ def test_readers_see_the_old_rows_or_the_new_ones(postgres_database):
 
     reader = threading.Thread(target=look)
     reader.start()
-    for value in (1, 2, 3):
-        write(postgres_database, pl.DataFrame({"id": range(20_000), "v": [value] * 20_000}), replace=value != 2)
-    stop.set()
-    reader.join()
+    try:
+        wait_until(lambda: seen)
+        for value in (1, 2, 3):
+            write(postgres_database, pl.DataFrame({"id": range(20_000), "v": [value] * 20_000}), replace=value != 2)
+        wait_until(lambda: (20_000, 3, 3) in seen)
+    finally:
+        stop.set()
+        reader.join()
     assert seen <= {(20_000, value, value) for value in range(4)}
     assert len(seen) > 1
 

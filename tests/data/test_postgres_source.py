@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from postgres_server import new_database
+from server_process import wait_until
 from small_tables import CUSTOMERS, read, table
 from vehins_runner import WORKSPACE, customers, manifest
 
@@ -370,21 +371,21 @@ def test_a_server_that_is_killed_while_it_is_read(own_cluster):
 @pytest.mark.parametrize(
     "query",
     [
-        "SELECT pg_sleep(30)::text AS name",
-        "SELECT id, pg_sleep(CASE WHEN id = 50000 THEN 30 ELSE 0 END)::text AS name FROM customers",
+        "SELECT pg_sleep(250)::text AS name",
+        "SELECT id, pg_sleep(CASE WHEN id = 50000 THEN 250 ELSE 0 END)::text AS name FROM customers",
     ],
 )
 def test_a_slow_server_is_not_waited_for(small, query):
     began = time.monotonic()
     with pytest.raises(UnreachableError, match="does not answer in time") as caught:
         read(small.url, query=query, batch_rows=1000, **SLOW)
-    assert time.monotonic() - began < 25  # the query would take 30
+    assert time.monotonic() - began < 120  # the query would take 250
     assert "remote.read_timeout" in caught.value.hint
-    assert _asleep(small) == 0
+    wait_until(lambda: _asleep(small) == 0)
 
 
 def test_ctrl_c_cancels_the_statement(small):
-    source = open_source(small.url, ReadOptions(query="SELECT pg_sleep(30)::text AS name"))
+    source = open_source(small.url, ReadOptions(query="SELECT pg_sleep(250)::text AS name"))
 
     def interrupt():
         while not _asleep(small):
@@ -394,7 +395,7 @@ def test_ctrl_c_cancels_the_statement(small):
     threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         list(source.batches(CUSTOMERS))
-    assert _asleep(small) == 0
+    wait_until(lambda: _asleep(small) == 0)
 
 
 def _asleep(server) -> int:

@@ -222,7 +222,7 @@ def scripted(script=(), listing=()):
 
 
 def read_from(server, **remote):
-    patience = {"connect_timeout": 10, "read_timeout": 1, "attempts": 3, **remote}
+    patience = {"connect_timeout": 10, "read_timeout": 3, "attempts": 3, **remote}
     end = S3Settings(endpoint_url=f"http://127.0.0.1:{server.server_port}", path_style=True)
     batches = read("s3://bucket/a.csv", s3=end, remote=RemoteSettings(**patience))
     return [int(i) for batch in batches for i in batch["id"]]

@@ -7,6 +7,7 @@ server that is not tested.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "name", "amount", "call", "at")
 AT = datetime(2026, 11, 24, 8, 30, 1, 500_000, tzinfo=UTC)
 QUICK = RemoteSettings(connect_timeout=5, read_timeout=20, attempts=2)
+TRIES = 20  # of a kill, which on a busy machine may come when all is over
 
 
 @dataclass
@@ -274,27 +276,39 @@ def test_a_load_that_is_killed_leaves_whole_documents_and_is_completed_by_runnin
         return subprocess.Popen([sys.executable, "-m", "vehins", *words], env=child_environment())
 
     def kill_when(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> None:
-        while not ready():
-            assert process.poll() is None
+        while process.poll() is None and not ready():
             time.sleep(0.01)
         process.kill()
-        process.wait()
+        assert process.wait() in {0, -signal.SIGKILL}
 
     with pymongo.MongoClient(server) as client:
         database = client[name]
-        kill_when(load(10_000), lambda: database["rows"].estimated_document_count() > 0)
-        assert {len(document) for document in database["rows"].find()} == {13}
-        assert database["rows"].count_documents({}) < 10_000
+
+        def count() -> int:
+            return int(database["rows"].count_documents({}))
+
+        for _ in range(TRIES):
+            client.drop_database(name)
+            kill_when(load(10_000), lambda: database["rows"].estimated_document_count() > 0)
+            assert {len(document) for document in database["rows"].find()} == {13}
+            if count() < 10_000:
+                break
+        assert count() < 10_000
         assert load(10_000).wait() == 0
-        assert database["rows"].count_documents({}) == 10_000
-        kill_when(
-            load(8_000, "--replace"),
-            lambda: any(
-                found != "rows" and database[found].estimated_document_count() > 0
-                for found in database.list_collection_names()
-            ),
-        )
-        assert database["rows"].count_documents({}) == 10_000
+        assert count() == 10_000
+        for _ in range(TRIES):
+            kill_when(
+                load(8_000, "--replace"),
+                lambda: any(
+                    found != "rows" and database[found].estimated_document_count() > 0
+                    for found in database.list_collection_names()
+                ),
+            )
+            assert count() in {8_000, 10_000}
+            if count() == 10_000:
+                break
+            assert load(10_000).wait() == 0
+        assert count() == 10_000
         client.drop_database(name)
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from fault_checks import check_whole
 from server_process import wait_until
@@ -43,12 +44,13 @@ class Watched:
         self._theirs = theirs
         self.seen = ""
 
-    def wait_for(self, pattern: str) -> None:
-        """Read until something is shown."""
-        start = len(self.seen)
-        while not re.search(pattern, self.seen[start:]):
-            assert select.select([self._ours], [], [], 60)[0], f"{pattern!r} never came: {self.seen}"
-            self.seen += os.read(self._ours, 4096).decode(errors="replace")
+    def wait_for(self, pattern: str, pid: int) -> None:
+        """Read until something is shown, or the process that shows it has ended."""
+        while not re.search(pattern, self.seen):
+            if select.select([self._ours], [], [], 0.2)[0]:
+                self.seen += os.read(self._ours, 4096).decode(errors="replace")
+            elif psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:  # which its parent has yet to bury
+                return
 
     def rest(self) -> str:
         """Read all that is left; the process has ended."""
@@ -66,12 +68,12 @@ def interrupted_in(server: Server, place: Path, stage: str) -> tuple[Process, st
     On a busy machine the stage may end before this process hears of it: then all is as before, and tried again.
     """
     before = place / "before"
-    for _ in range(10):
+    for _ in range(30):
         if WORKSPACE.exists():
             shutil.copytree(WORKSPACE, before)
         screen = Watched()
         process = server.start(place, *RUN, "--json", err=screen.name)
-        screen.wait_for(rf" {stage} .*tree \d" if stage == "train" else rf" {stage} ")
+        screen.wait_for(rf" {stage} .*tree \d" if stage == "train" else rf" {stage} ", process.pid)
         process.signal(signal.SIGINT)
         code, shown = process.wait(), screen.rest()
         assert code in {0, 130}, shown

@@ -87,7 +87,7 @@ def test_killed_at_random_moments(server: Server, place: Path, vehins: Vehins, m
         # However often it was tried, it is one version and one move.
         assert len(versions()) == number // 3 + 1
         assert len(production_history()) == number // 3 + 1
-    assert killed > ROUNDS // 6  # kills that met nothing show nothing; how many do depends on the load
+    assert killed >= ROUNDS // 6  # kills that met nothing show nothing; how many do depends on the load
     vehins("gc", "--apply", "--keep-runs", "1")
     assert [path for path in WORKSPACE.rglob(".tmp-*") if "registry" not in path.parts] == []
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from fault_checks import check_whole
+from server_process import wait_until
 from vehins_runner import WORKSPACE, folders, manifest
 
 if TYPE_CHECKING:
@@ -28,10 +28,8 @@ def trials(path: Path) -> list[dict]:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
 def test_a_search_that_ends_early(server: Server, finished: Vehins, place: Path, number: int, code: int) -> None:
     process = server.start(place, "train", "--tune", "60", "--json")
-    begin = time.monotonic()
-    while not (found := list(WORKSPACE.glob("tuning/*/trials.jsonl"))) or len(trials(found[0])) < 3:
-        assert time.monotonic() - begin < 120, process.err
-        time.sleep(0.05)
+    found = wait_until(lambda: list(WORKSPACE.glob("tuning/*/trials.jsonl")), lambda: process.err)
+    wait_until(lambda: len(trials(found[0])) >= 3, lambda: process.err)
     process.signal(number)
     assert process.wait() == code
     check_whole(WORKSPACE)

@@ -16,11 +16,12 @@ from vehins.settings import RemoteSettings, S3Settings
 if TYPE_CHECKING:
     from mongodb_server import Mongo
 
-REMOTE = RemoteSettings(connect_timeout=1, read_timeout=5, attempts=2)
+REMOTE = RemoteSettings(connect_timeout=30, read_timeout=30, attempts=2)
+BRIEF = RemoteSettings(connect_timeout=1, read_timeout=5, attempts=2)  # where nothing is to come
 
 
-def found(url: str) -> list[Any]:
-    with store.connected(url, Login(), REMOTE, S3Settings()) as collection:
+def found(url: str, remote: RemoteSettings = REMOTE) -> list[Any]:
+    with store.connected(url, Login(), remote, S3Settings()) as collection:
         store.check_exists(collection)
         return list(collection.find())
 
@@ -48,13 +49,13 @@ def test_a_near_name_is_offered(mongodb: Mongo, collection: Any) -> None:
 
 def test_nobody_listens() -> None:
     with pytest.raises(UnreachableError):
-        found(f"mongodb://127.0.0.1:{free_port()}/db?collection=c")
+        found(f"mongodb://127.0.0.1:{free_port()}/db?collection=c", BRIEF)
 
 
 def test_tls_is_not_spoken(mongodb: Mongo) -> None:
     """A driver may notice no more than that nothing comes; the hint names TLS all the same."""
     with pytest.raises(UnreachableError, match="TLS") as caught:
-        found(f"{mongodb.url}/db?collection=c&tls=true")
+        found(f"{mongodb.url}/db?collection=c&tls=true", BRIEF)
     assert "tls" in caught.value.hint.lower()
 
 

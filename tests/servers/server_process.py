@@ -6,7 +6,9 @@ conftest), of one whose block the failure has ended as a note of the error.
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -26,21 +28,28 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 PATIENCE = 90.0  # seconds; the machine may be busy
 _SHOWN = 6_000  # characters of what a server has printed
+_PORTS = range(15_000, 32_000)
+_SHARES = 8  # of the ports, one for each worker of a session
 _running: dict[subprocess.Popen[bytes], Path] = {}
+_given: set[int] = set()  # ports, each to one test only
 
 
 def free_port() -> int:
     """A port of the loopback interface that nobody listens at.
 
-    It is none of those that systems give to who asks for any or connects to somebody (on Linux from 32768 on): such a
-    one may be somebody else's a moment later.
+    It is none of those that systems give to who asks for any or connects to somebody (on Linux from 32768 on), and none
+    that another test has been given: such a one may be somebody else's a moment later.
     """
-    for port in random.sample(range(15_000, 32_000), 100):
+    worker = re.search(r"\d+$", os.environ.get("PYTEST_XDIST_WORKER", ""))
+    own = _PORTS[int(worker[0]) % _SHARES :: _SHARES] if worker else _PORTS
+    left = sorted(set(own) - _given)
+    for port in random.sample(left, len(left)):
         with closing(socket.socket()) as held:
             try:
                 held.bind((HOST, port))
             except OSError:
                 continue
+        _given.add(port)
         return port
     raise AssertionError("all ports are taken")
 

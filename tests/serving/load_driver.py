@@ -1,7 +1,7 @@
 """Clients at full speed, in processes of their own, that check every answer against what was predicted offline.
 
 A raw protocol on asyncio, as every microsecond that a client takes is one in which the service has nothing to do. Run
-by `test_swap_under_load` with a plan on stdin (pickled) and a report on stdout (JSON).
+by `test_swap_under_load` with a plan on stdin (pickled), and on stdout a line when it has begun and a report (JSON).
 """
 
 from __future__ import annotations
@@ -74,11 +74,15 @@ class Driver:
         return self.next % len(self.requests)
 
     async def run(self) -> Report:
+        """Ask until the end; says so on a line of stdout when all connections are at it."""
         loop = asyncio.get_running_loop()
         clients = [Client(self, loop.create_future()) for _ in range(self.plan.connections)]
         for client in clients:
             await loop.create_connection(lambda client=client: client, self.plan.host, self.plan.port)
         stop = Path(self.plan.stop)
+        while self.report.requests < 2 * len(clients) and not all(client.done.done() for client in clients):
+            await asyncio.sleep(0.01)
+        print("begun", flush=True)
         while not self.is_over:
             await asyncio.sleep(0.05)
             enough = self.report.requests >= self.plan.requests and stop.exists()

@@ -183,11 +183,11 @@ def test_beyond_this_machine_a_key_is_needed(host: str, is_here: bool) -> None:
 
 
 def test_a_client_that_asks_too_often(predictor: Predictor) -> None:
-    app = guarded(predictor, [KEY, NEXT], rate_limit=0.01)
+    app = guarded(predictor, [KEY, NEXT], rate_limit=0.001)
     first, second = (ask(app, "GET", "/v1/model", headers={"X-API-Key": KEY}) for _ in range(2))
     assert first.status_code == 200
     assert error_of(second, 429)["headline"] == "Too many requests"
-    assert 90 <= int(second.headers["retry-after"]) <= 100
+    assert 900 <= int(second.headers["retry-after"]) <= 1_000
     assert ask(app, "GET", "/v1/model", headers={"X-API-Key": NEXT}).status_code == 200
     assert {ask(app, "GET", "/readyz").status_code for _ in range(5)} == {200}
 
@@ -354,13 +354,13 @@ def test_a_browser_without_a_key_is_shown_a_page_and_asked_for_the_key(app: Fast
 
 
 def test_a_browser_is_shown_each_refusal(predictor: Predictor) -> None:
-    app = guarded(predictor, [KEY], rate_limit=1, max_body_bytes=2_048)
+    app = guarded(predictor, [KEY], rate_limit=0.001, max_body_bytes=2_048)
     headers = {"Accept": BROWSER, "Authorization": basic(KEY)}
     assert "2,048 bytes" in page_of(ask(app, "POST", "/", content=b" " * 3_000, headers=headers), 413)
     assert ask(app, "GET", "/", headers=headers).status_code == 200
     often = ask(app, "POST", "/", data={}, headers=headers)
     assert "Too many requests" in page_of(often, 429)
-    assert often.headers["retry-after"] == "1"
+    assert 900 <= int(often.headers["retry-after"]) <= 1_000
 
 
 def test_what_another_site_asked_for_is_shown_as_data(app: FastAPI) -> None:

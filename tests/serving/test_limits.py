@@ -226,7 +226,7 @@ def test_memory_is_bounded_however_many_send_large_bodies(served: Settings) -> N
                 writer.write(piece)
                 await writer.drain()
                 await asyncio.sleep(0.02)
-            return hostile.statuses(await asyncio.wait_for(answer, 2))[0]
+            return hostile.statuses(await asyncio.wait_for(answer, 5))[0]
         except (OSError, TimeoutError):
             return 0
         finally:

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from server_process import wait_until
 from service_process import serving
 from serving_models import GOOD
 from test_form_page import spoilt
@@ -108,6 +109,8 @@ class Visit:
 
     def check(self, *complaints: str) -> None:
         """Nothing came from elsewhere, and nothing was complained of but what is given."""
+        # What the browser says may come after what it shows.
+        wait_until(lambda: len(self.complaints) >= len(complaints) or self.page.wait_for_timeout(20))
         assert all(address.startswith((self.url + "/", f"blob:{self.url}/")) for address in self.fetched)
         assert self.complaints == list(complaints)
 
@@ -162,6 +165,7 @@ def test_a_wrong_value(visit: Any, scripts: bool) -> None:
     if scripts:
         assert found.page.evaluate("() => document.activeElement.textContent") == "2 values cannot be used"
     alert.get_by_role("link", name="Age").click()
+    found.page.locator('[name="Age"]:focus').wait_for()
     found.page.keyboard.press("Control+A")
     found.page.keyboard.type("47")
     assert age.input_value() == "47"

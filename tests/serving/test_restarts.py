@@ -281,7 +281,8 @@ def refuses(service: Service) -> bool:
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_what_is_under_way_is_answered_and_probes_are_told_first(settings: Settings, workers: str) -> None:
-    more = ["--workers", workers, "--set", "serve.leave_seconds=6", "--set", "serve.drain_seconds=90"]
+    more = ["--workers", workers, "--set", "serve.leave_seconds=12", "--set", "serve.drain_seconds=90"]
+    more += ["--set", "serve.request_timeout=200"]
     with serving(settings, *more) as service:
         slow, rest = half_a_request(service)
         with slow:

@@ -23,13 +23,14 @@ KEY = "f3" * 16
 
 pytestmark = [
     pytest.mark.skipif(not PROGRAM.exists(), reason="schemathesis is not installed"),
-    pytest.mark.timeout(3_600 if IS_LONG else 300),
+    pytest.mark.timeout(3_600 if IS_LONG else 600),
 ]
 
 
 def check(url: str, folder: Path, *words: str) -> str:
     """Let schemathesis look at a service; what it has to say, when it has found nothing."""
     command = [PROGRAM, "--no-color", "run", f"{url}/openapi.json", "--continue-on-failure", "--seed=1", *words]
+    command.append("--suppress-health-check=too_slow")  # a busy machine is no fault of the service
     environment = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     found = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr

@@ -156,6 +156,9 @@ def load_on(service: Service, bodies: list[Body], stop: Path, order: list[int]) 
             assert driver.stdin is not None
             driver.stdin.write(pickle.dumps(plan))
             driver.stdin.flush()
+        for driver in drivers:  # else the first version could be gone before it is asked
+            assert driver.stdout is not None
+            assert driver.stdout.readline() == b"begun\n"
         yield reports
         stop.touch()
         for driver in drivers:

@@ -91,7 +91,7 @@ def test_a_reply_that_is_always_lost_is_still_ones_own_success(line, model, dire
 
 @pytest.mark.parametrize("place", ["manifest.json", "aliases"])
 def test_a_server_that_does_not_answer_in_time(line, bucket, direct, tmp_path, place):
-    store = behind(line, bucket, remote=RemoteSettings(connect_timeout=10, read_timeout=1, attempts=2))
+    store = behind(line, bucket, remote=RemoteSettings(connect_timeout=10, read_timeout=3, attempts=2))
     line.always("hang", about(place))
     registry = Registry(store, "car")
     version, new = publish(registry, tmp_path / "b1", "text 1")  # the write arrives, and is found there
