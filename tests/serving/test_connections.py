@@ -392,7 +392,7 @@ def test_who_goes_on_sending_has_time_to_read(monkeypatch: pytest.MonkeyPatch) -
         silent.append(not self._is_heard)
         plain(self, *given)
 
-    monkeypatch.setattr(closing, "_LINGER_SECONDS", 0.6)
+    monkeypatch.setattr(closing, "_LINGER_SECONDS", 2.0)  # longer than this process is ever held up
     monkeypatch.setattr(closing, "_LONGEST_LINGER", 60.0)
     monkeypatch.setattr(closing.Closing, "_look_whether_silent", look)
 
