@@ -25,10 +25,13 @@ READY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
 class Slot:
-    """A server that answers health checks, after some seconds, keeps what it is sent, and may drop predictions."""
+    """A server that keeps what it is sent, and may drop predictions.
 
-    def __init__(self, *, drops: bool, seconds: float = 0) -> None:
-        self.drops, self.seconds, self.heads, self.checks = drops, seconds, list[str](), 0
+    It answers health checks after some seconds, but not as many as ``fails`` says of those after the first.
+    """
+
+    def __init__(self, *, drops: bool, seconds: float = 0, fails: int = 0) -> None:
+        self.drops, self.seconds, self.fails, self.heads, self.checks = drops, seconds, fails, list[str](), 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -46,7 +49,8 @@ class Slot:
                 elif head:
                     time.sleep(self.seconds)
                     self.checks += 1
-                if not (self.drops and head.startswith("POST")):
+                is_dropped = self.drops if head.startswith("POST") else 1 < self.checks <= 1 + self.fails
+                if not is_dropped:
                     connection.sendall(READY)
 
     def close(self) -> None:
@@ -110,6 +114,17 @@ def test_a_slow_answer_to_a_health_check_takes_nobody_away(folder: Path) -> None
     with haproxy(folder, blue.port, free_port()) as url:
         wait_until(lambda: blue.checks >= 3)
         assert post(url).status_code == 200
+    blue.close()
+
+
+def test_a_moment_without_health_checks_takes_nobody_away(folder: Path) -> None:
+    """A daemon that restarts sets the rules anew by which Docker's ports are reached."""
+    blue = Slot(drops=False, fails=3)
+    with haproxy(folder, blue.port, free_port()) as url:
+        answers = set[int]()
+        while blue.checks < 6:
+            answers.add(post(url).status_code)
+    assert answers == {200}
     blue.close()
 
 
