@@ -119,10 +119,15 @@ def test_to_follow_the_alias(box: Box) -> None:
     assert "VEHINS_SERVE_VERSION" not in str(box.inspect(found["current"]["container"])["Config"]["Env"])
 
 
+def pending(box: Box) -> str | None:
+    """The version of the deployment under way."""
+    return (box.state()["pending"] or {}).get("version")
+
+
 def test_two_at_once(box: Box) -> None:
     with box.never_failing("two at once"):
         first = box.begin("standin:next", "2")
-        wait_until(lambda: box.status()["locked_by"])
+        wait_until(lambda: pending(box) == "2")
         first.send_signal(signal.SIGSTOP)  # else it may have ended before the second has begun
         second = box("standin:good", "3", code=7)
         first.send_signal(signal.SIGCONT)
@@ -157,11 +162,6 @@ def test_told_to_end_when_the_new_one_serves_it_takes_the_old_one_away(box: Box)
         process.send_signal(signal.SIGTERM)
         box.finish(process)
     assert serves(box, 2)
-
-
-def pending(box: Box) -> str | None:
-    """The version of the deployment under way."""
-    return (box.state()["pending"] or {}).get("version")
 
 
 def test_killed_at_any_moment(box: Box) -> None:

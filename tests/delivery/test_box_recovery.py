@@ -79,7 +79,7 @@ def test_two_that_serve_are_one_again(box: Box, *, reboots: bool) -> None:
     assert list(counted.versions) == ["1", "2"]
     if reboots:
         box.reboot()
-        assert len(box.docker("ps", "--quiet").split()) == 2
+        wait_until(lambda: len(box.docker("ps", "--quiet").split()) == 2)
         box("settle")
     assert serves(box, 1)
 
@@ -109,17 +109,15 @@ def test_the_first_that_was_cut_short_serves(fresh: Box) -> None:
 
 
 def test_settling_lets_a_deployment_be(box: Box) -> None:
-    process = box.begin("standin:next", "2")
-    wait_until(lambda: len(box.containers()) == 2)
-    process.send_signal(signal.SIGSTOP)
+    process = box.begin("standin:never", "2")
     try:
-        found = box("settle").status
-        assert found["locked_by"].startswith("standin:next 2, ")
+        wait_until(lambda: len(box.containers()) == 2)
+        assert box("settle").status["locked_by"].startswith("standin:never 2, ")
         assert len(box.containers()) == 2
     finally:
-        process.send_signal(signal.SIGCONT)
-    box.finish(process)
-    assert serves(box, 2)
+        process.send_signal(signal.SIGTERM)
+        box.finish(process, 128 + signal.SIGTERM)
+    assert serves(box, 1)
 
 
 def test_settling_starts_nothing_that_was_stopped_by_hand(box: Box) -> None:
