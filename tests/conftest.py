@@ -47,6 +47,7 @@ hypothesis.settings.load_profile("vehins")
 LONG = (
     "delivery/test_box.py",
     "delivery/test_image.py",
+    "delivery/test_box_recovery.py",
     "delivery/test_deploy_command.py",
     "delivery/test_publish.py",
     "delivery/test_compose.py",

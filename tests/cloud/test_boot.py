@@ -14,6 +14,7 @@ import gzip
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tarfile
@@ -252,6 +253,11 @@ STATUS = {
 def equipped(whole: Stack, machine: Path) -> Path:
     """The same with its files, a `vehins-deploy` that writes down its arguments, and a `systemctl` that does."""
     fetch(machine, whole.endpoint)
+    equip(machine)
+    return machine
+
+
+def equip(machine: Path) -> None:
     script = machine / "usr/local/sbin/vehins-box"
     write_executable(script, script.read_text().replace("#!/usr/bin/python3 -I", f"#!{sys.executable}", 1))
     deploy = (
@@ -261,7 +267,6 @@ def equipped(whole: Stack, machine: Path) -> Path:
     write_executable(machine / "bin/systemctl", f'#!/bin/sh\necho "systemctl $*" >> {machine}/calls\n')
     (machine / "status").write_text(json.dumps(STATUS))
     (machine / "code").write_text("0")
-    return machine
 
 
 def calls(root: Path) -> list[str]:
@@ -275,7 +280,7 @@ def vehins_box(root: Path, whole: Stack, *words: str, code: int = 0) -> subproce
 def test_a_deployment_comes_after_settings_and_tells_what_runs(whole: Stack, equipped: Path) -> None:
     image = "000000000000.dkr.ecr.eu-central-1.amazonaws.com/vehins@sha256:" + "a" * 64
     done = vehins_box(equipped, whole, "deploy", image, "3")
-    assert calls(equipped) == [f"vehins-deploy {image} 3", "vehins-deploy status"]
+    assert calls(equipped) == [f"vehins-deploy {image} 3", "vehins-deploy settle"]
     assert json.loads(done.stdout) == STATUS  # and nothing else: it is what the command reads
     told = variables(equipped / "etc/vehins/box.env")
     assert told == {
@@ -305,10 +310,23 @@ def test_a_box_that_cannot_ask_aws_touches_nothing(equipped: Path) -> None:
     assert not (equipped / "calls").exists()
 
 
+def test_files_that_came_are_told_of_though_that_run_failed(whole: Stack, equipped: Path) -> None:
+    """The next run finds nothing new, and HAProxy has not read what is there."""
+    reloads = ["systemctl daemon-reload", "systemctl reload docker", "systemctl reload haproxy"]
+    (equipped / "var/lib/vehins/box-files").unlink()
+    write_executable(equipped / "bin/systemctl", "#!/bin/sh\nkill -KILL $PPID\n")
+    vehins_box(equipped, whole, "sync", code=-signal.SIGKILL)
+    equip(equipped)  # what came is not for a machine without systemd
+    vehins_box(equipped, whole, "sync")
+    assert calls(equipped) == reloads
+    vehins_box(equipped, whole, "sync")
+    assert calls(equipped) == reloads
+
+
 def test_going_back_and_asking(whole: Stack, equipped: Path) -> None:
     vehins_box(equipped, whole, "rollback", "none", "0")
     vehins_box(equipped, whole, "status", "none", "0")
-    assert calls(equipped) == ["vehins-deploy rollback", "vehins-deploy status", "vehins-deploy status"]
+    assert calls(equipped) == ["vehins-deploy rollback", "vehins-deploy settle", "vehins-deploy status"]
 
 
 def test_a_new_machine_starts_with_what_ran_last(whole: Stack, equipped: Path) -> None:
@@ -320,7 +338,7 @@ def test_a_new_machine_starts_with_what_ran_last(whole: Stack, equipped: Path) -
         "systemctl restart docker haproxy",
         "systemctl enable --now vehins-report.timer",
         "vehins-deploy r/vehins@sha256:1 production",
-        "vehins-deploy status",
+        "vehins-deploy settle",
     ]
 
 

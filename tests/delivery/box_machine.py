@@ -74,7 +74,7 @@ class Box:
             "VEHINS_BOX_LISTEN": f"127.0.0.1:{PORT}",
             "VEHINS_BOX_BLUE_PORT": "8001",
             "VEHINS_BOX_GREEN_PORT": "8002",
-            "VEHINS_BOX_READY_SECONDS": "60",
+            "VEHINS_BOX_READY_SECONDS": "150",
             "VEHINS_BOX_MEMORY": "512m",
         }
         self.write_settings()
@@ -134,9 +134,23 @@ class Box:
         assert code is None or process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
         return Outcome(process.returncode, out, err)
 
+    def killed_after(self, words: str) -> None:
+        """Let SIGKILL end the command as soon as it has had Docker do what begins with these words."""
+        docker = self.folder / "docker-that-kills"
+        ends = f'case "$*" in "{words}"*) kill -KILL $PPID; esac'
+        lines = ["#!/bin/sh", f'{self.settings["VEHINS_BOX_DOCKER"]} "$@"', "code=$?", ends, "exit $code"]
+        docker.write_text("\n".join(lines))
+        docker.chmod(0o755)
+        self.write_settings(DOCKER=str(docker))
+
     def status(self) -> dict[str, Any]:
         """What runs."""
         return self("status", code=None).status
+
+    @property
+    def free_slot(self) -> str:
+        """The slot that the next deployment takes."""
+        return "green" if self.state()["current"]["slot"] == "blue" else "blue"
 
     def state(self) -> dict[str, Any]:
         """The state file."""
@@ -158,6 +172,8 @@ class Box:
         command = [*self.docker.inside, sys.executable, "-I", str(_CLIENT), str(PORT), body, head]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
             try:
+                assert client.stdout is not None
+                assert client.stdout.readline() == "asking\n"
                 time.sleep(0.3)  # some requests before, and some after
                 yield
                 time.sleep(0.3)
@@ -177,7 +193,7 @@ class Box:
         figures = f"{filled.requests} requests, {filled.failed} failed, the longest {filled.longest_ms} ms"
         print(f"\n{what}: {figures}", end="")
         assert filled.failed == 0, filled
-        assert filled.requests > 50, filled
+        assert filled.requests > 20, filled
 
     # --- From one test to the next ---
 
@@ -217,6 +233,18 @@ def running_box(docker: Daemon) -> Iterator[Box]:
         box.stop_haproxy()
 
 
+def serves(box: Box, version: int) -> bool:
+    """Whether that version serves, from the one container that there is."""
+    found = box.status()
+    current = found["current"]
+    return (
+        found["healthy"]
+        and found["slots"][current["slot"]]["model_version"] == version
+        and box.containers() == [current["container"]]
+        and box.inspect(current["container"])["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    )
+
+
 @contextmanager
 def small_disk(folder: Path, *, keep: bool = False) -> Iterator[Callable[[], None]]:
     """A disk of 128 KB at a folder, with what is in there if it is to be kept; gives what fills it to the last byte."""
@@ -238,6 +266,6 @@ def small_disk(folder: Path, *, keep: bool = False) -> Iterator[Callable[[], Non
         yield fill
         after = {name: (folder / name).read_bytes() for name in before}
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "--lazy", folder], check=True)  # of a failed test, somebody may still be in there
     for name, content in after.items():
         (folder / name).write_bytes(content)

@@ -1,6 +1,7 @@
 """A client that asks all the time, over one connection that it keeps and over new ones, and counts what fails.
 
-usage: steady_client.py PORT BODY HEAD    until its stdin ends; then one JSON object on stdout. HEAD is one more header.
+usage: steady_client.py PORT BODY HEAD    until its stdin ends; HEAD is one more header. On stdout, the word "asking"
+                                          after the first request, and one JSON object in the end.
 
 Standard library alone. Of a connection that the server announced to close, a new one is made; else every request that
 is not answered 200 counts as failed, and none is repeated.
@@ -32,7 +33,7 @@ class Client:
         self.request = head.encode() + b"\r\n\r\n" + body
         self.requests, self.failures, self.longest = 0, Counter[str](), 0.0
         self.versions: Counter[str] = Counter()
-        self.done = asyncio.Event()
+        self.began, self.done = asyncio.Event(), asyncio.Event()
 
     async def ask(self, *, keep: bool) -> None:
         streams: Any = None
@@ -46,6 +47,7 @@ class Client:
             except (OSError, ValueError, EOFError, TimeoutError) as error:
                 self.failures[f"{type(error).__name__}: {error}"] += 1
                 stays = False
+            self.began.set()
             self.longest = max(self.longest, time.monotonic() - began)
             if streams and not (keep and stays):
                 streams[1].close()
@@ -72,6 +74,8 @@ async def main(port: int, body: bytes, more: str) -> None:
     """Ask until stdin ends."""
     client = Client(port, body, more)
     tasks = [asyncio.create_task(client.ask(keep=number < 2)) for number in range(4)]
+    await client.began.wait()
+    print("asking", flush=True)
     await asyncio.to_thread(sys.stdin.read)
     client.done.set()
     await asyncio.gather(*tasks)

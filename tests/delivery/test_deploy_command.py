@@ -116,13 +116,32 @@ def test_docker_tells_the_reason(tmp_path: Path, said: str, reason: str) -> None
         Docker(f"sh -c 'cat {tmp_path}/said >&2; exit 1'", 0)("start", "x")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"current": {"id": "1", "unheard_of": 2}}'])
-def test_a_state_that_is_none(command: Path, text: str) -> None:
-    command.parent.joinpath("state").mkdir()
-    command.parent.joinpath("state", "state.json").write_text(text)
-    told = call(command, "image:1", "1")
-    assert (told.returncode, "move it away" in told.stderr) == (3, True), told.stderr
-    assert command.parent.joinpath("state", "state.json").read_text() == text
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"current": {"id": "1", "unheard_of": 2}}',
+        '{"current": 1}',
+        '{"pending": 1}',
+        '{"last": "x"}',
+        '{"images": 1}',
+        "\0\0",
+        "\udcff",
+    ],
+)
+def test_a_state_that_is_none(command: Path, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "state" / "state.json"
+    path.parent.mkdir()
+    path.write_text(text, errors="surrogateescape")
+    state = State(path.parent)
+    assert "does not hold a state" in (state.lost or "")
+    assert (state.current, state.previous, state.pending, state.last, state.images) == (None, None, None, None, [])
+    assert call(command, "image:1", "1").returncode == 6  # HAProxy is out of reach: nothing is changed
+    assert path.read_text(errors="surrogateescape") == text
+    state.renew()
+    assert path.with_name("state.damaged").read_text(errors="surrogateescape") == text
+    assert State(path.parent).lost is None
 
 
 def test_secrets_are_those_of_the_service_the_longest_first(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import os
 import shutil
 import socket
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from server_process import answers, free_port, running
+from server_process import answers, free_port, running, wait_until
 
 from vehins.cloud import box
 
@@ -24,10 +25,13 @@ READY = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 
 
 class Slot:
-    """A server that answers health checks, keeps what it is sent, and may drop predictions."""
+    """A server that keeps what it is sent, and may drop predictions.
 
-    def __init__(self, *, drops: bool) -> None:
-        self.drops, self.heads = drops, list[str]()
+    It answers health checks after some seconds, but not as many as ``fails`` says of those after the first.
+    """
+
+    def __init__(self, *, drops: bool, seconds: float = 0, fails: int = 0) -> None:
+        self.drops, self.seconds, self.fails, self.heads, self.checks = drops, seconds, fails, list[str](), 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -38,11 +42,15 @@ class Slot:
                 connection, _ = self.listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, suppress(OSError):
                 head = connection.recv(65536).decode()
                 if head.startswith("POST"):
                     self.heads.append(head)
-                if not (self.drops and head.startswith("POST")):
+                elif head:
+                    time.sleep(self.seconds)
+                    self.checks += 1
+                is_dropped = self.drops if head.startswith("POST") else 1 < self.checks <= 1 + self.fails
+                if not is_dropped:
                     connection.sendall(READY)
 
     def close(self) -> None:
@@ -98,6 +106,26 @@ def test_a_slot_without_anybody_costs_no_request(folder: Path) -> None:
     assert all(head.lower().count("x-forwarded-for: 127.0.0.1") == 1 for head in green.heads)
     assert not any("192.0.2.7" in head for head in green.heads)
     green.close()
+
+
+def test_a_slow_answer_to_a_health_check_takes_nobody_away(folder: Path) -> None:
+    """The machine is busy, and no other slot could answer in its place."""
+    blue = Slot(drops=False, seconds=1.5)
+    with haproxy(folder, blue.port, free_port()) as url:
+        wait_until(lambda: blue.checks >= 3)
+        assert post(url).status_code == 200
+    blue.close()
+
+
+def test_a_moment_without_health_checks_takes_nobody_away(folder: Path) -> None:
+    """A daemon that restarts sets the rules anew by which Docker's ports are reached."""
+    blue = Slot(drops=False, fails=3)
+    with haproxy(folder, blue.port, free_port()) as url:
+        answers = set[int]()
+        while blue.checks < 6:
+            answers.add(post(url).status_code)
+    assert answers == {200}
+    blue.close()
 
 
 def test_nobody_there_is_an_answer_in_the_shape_of_errors(folder: Path) -> None:

@@ -16,6 +16,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ CLIENT = next((name for name in ("/usr/bin/docker",) if Path(name).exists()), "d
 CA_FILE = Path("/etc/ssl/certs/ca-certificates.crt")
 _PROGRAMS = ("dockerd", "docker", "debootstrap", "iptables", "nsenter", "unshare")
 _PATIENCE = 60.0  # seconds
+_OUTCOMES = (pytest.skip.Exception, pytest.fail.Exception)  # which are no exceptions
 _MUCH = 12 * 2**30  # bytes of memory; the images of one daemon are 3 GB at most
 _DAEMON_OPTIONS = ["--storage-driver", "overlay2", "--live-restore", "--userland-proxy=false"]  # as in daemon.json
 
@@ -45,6 +47,8 @@ class Daemon:
     """Process whose network namespace is the daemon's."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     containerd: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    turn: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    """Who starts or ends it: a test, or the command that it restarts by."""
 
     @property
     def socket(self) -> str:
@@ -72,6 +76,10 @@ class Daemon:
 
     def start(self, *, inside: bool = True) -> None:
         """Start it, and wait until it answers. As on a real machine, containerd is a service of its own."""
+        with self.turn:
+            self._start(inside=inside)
+
+    def _start(self, *, inside: bool) -> None:
         options = [] if inside else self._meddling_with_nothing()
         before = self.inside if inside else []
         if self.containerd is None:
@@ -93,7 +101,8 @@ class Daemon:
         """Options while images are built, in this machine's network: with no bridge at all it would remove docker0."""
         for words in (["add", self.bridge, "type", "bridge"], ["set", self.bridge, "up"]):
             subprocess.run(["ip", "link", *words], check=True, capture_output=True)
-        address = f"198.18.{self.network % 256}.1/24"  # a network for tests, RFC 2544
+        mine = int(IPv4Address("198.18.0.0")) + self.network % 2**13 * 16  # of a network for tests, RFC 2544
+        address = f"{IPv4Address(mine + 1)}/28"
         subprocess.run(["ip", "address", "add", address, "dev", self.bridge], check=True, capture_output=True)
         return [
             f"--bridge={self.bridge}",
@@ -118,6 +127,7 @@ class Daemon:
             f'version = 2\nroot = "{self.folder}/containerd"\nstate = "{self.folder}/containerd-run"\n'
             f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\naddress = "{self._address}"\n'
         )
+        Path(self._address).unlink(missing_ok=True)  # of one that was killed
         self.containerd = self._run(*before, "containerd", "--config", str(config))
         deadline = time.monotonic() + _PATIENCE
         while not Path(self._address).exists() and self.containerd.poll() is None and time.monotonic() < deadline:
@@ -129,10 +139,11 @@ class Daemon:
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """End it; its containers live on."""
-        if self.process is not None:
-            self.process.send_signal(number)
-            self.process.wait(_PATIENCE)
-            self.process = None
+        with self.turn:
+            if self.process is not None:
+                self.process.send_signal(number)
+                self.process.wait(_PATIENCE)
+                self.process = None
 
     @contextmanager
     def restarted_on_demand(self, folder: Path) -> Iterator[str]:
@@ -143,10 +154,11 @@ class Daemon:
 
         def watch() -> None:
             while not over.wait(0.05):
-                if wanted.exists():
-                    self.stop()
-                    self.start()
-                    wanted.unlink()
+                with self.turn:
+                    if wanted.exists():
+                        self.stop()
+                        self.start()
+                        wanted.unlink()
 
         thread = threading.Thread(target=watch)
         thread.start()
@@ -165,13 +177,13 @@ class Daemon:
             self.containerd = None
 
     def end(self) -> None:
-        """End it with all of its containers and helpers."""
-        with suppress(Exception):
+        """End it with all of its containers and helpers, whatever fails on the way."""
+        with suppress(Exception, *_OUTCOMES):
             if self.process is None or self.process.poll() is not None:
                 self.start()
             if containers := self("ps", "--all", "--quiet").split():
                 self("rm", "--force", "--volumes", *containers, check=False)
-        with suppress(Exception):
+        with suppress(Exception, *_OUTCOMES):
             self.stop_all()
         self.kill_all()
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)

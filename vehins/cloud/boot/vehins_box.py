@@ -6,7 +6,8 @@ usage: vehins-box start                    once, at the first start: everything 
        vehins-box rollback [ANY...]        the same, then vehins-deploy rollback
        vehins-box status [ANY...]          vehins-deploy status
        vehins-box sync                     bring files and settings up to date
-       vehins-box report                   tell CloudWatch and the parameter `deployed` what runs; a timer calls it
+       vehins-box report                   mend what a killed deployment has left, and tell CloudWatch and the
+                                           parameter `deployed` what runs; a timer calls it
 
 Files come from the bucket of the stack (vehins-fetch), settings from its parameters. Runs as root on Ubuntu 24.04 with
 python3-boto3; VEHINS_BOX_ROOT names another root, for tests.
@@ -114,15 +115,18 @@ def start() -> None:
 
 def sync() -> None:
     """Bring files and settings up to date."""
-    fetch = str(ROOT / "usr/local/sbin/vehins-fetch")
+    fetch, under_way = str(ROOT / "usr/local/sbin/vehins-fetch"), STATE / "sync.begun"
     with alone():
+        untold = under_way.exists()  # files may have come that HAProxy and Docker were not told of: that run failed
+        under_way.touch()
         fetched = subprocess.run([fetch], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
         found = parameters()
         write_settings(found)
-        if fetched == "changed":
+        if untold or fetched == "changed":
             run("systemctl", "daemon-reload")
             run("systemctl", "reload", "docker")
             run("systemctl", "reload", "haproxy")
+        under_way.unlink()
         register_runner(found)
 
 
@@ -179,8 +183,8 @@ def deploy(*words: str) -> int:
 
 
 def report() -> None:
-    """Tell whether the service answers, how full the disk is, and what runs."""
-    said = subprocess.run([DEPLOY, "status"], check=False, stdout=subprocess.PIPE, text=True).stdout
+    """Tell whether the service answers, how full the disk is, and what runs, once a killed deployment is mended."""
+    said = subprocess.run([DEPLOY, "settle"], check=False, stdout=subprocess.PIPE, text=True).stdout
     status = json.loads(said) if said.strip() else {}
     usage = shutil.disk_usage(ROOT)
     data = [

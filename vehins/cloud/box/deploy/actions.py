@@ -1,4 +1,4 @@
-"""What the command does: deploy and go back."""
+"""What the command does: deploy, go back, and end what another run has begun."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ def prepare(machine: Machine) -> None:
     machine.settings.of_service()
     machine.haproxy.ask("show info")
     machine.docker("version")
+    if machine.state.lost:
+        machine.state.renew()
     if machine.state.pending:
         machine.state.end("interrupted", "The run ended before it could tell.")
     machine.reconcile()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import time
+from typing import Any
 
 from vehins.cloud.box.deploy.errors import FailureError
 
@@ -48,6 +50,11 @@ class Docker:
         if told is None:
             return -1
         return None if told.startswith("true") else int(told.split()[1])
+
+    def inspect(self, container: str) -> dict[str, Any] | None:
+        """All that it says of a container; None for one that is not there."""
+        told = self.tolerant("container", "inspect", container)
+        return dict(json.loads(told)[0]) if told else None
 
     def tolerant(self, *words: str) -> str | None:
         """What it prints; None where what it is asked about is not there."""

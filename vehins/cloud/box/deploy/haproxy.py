@@ -11,6 +11,7 @@ import time
 from vehins.cloud.box.deploy.errors import FailureError
 
 BACKEND = "vehins"  # in haproxy.cfg
+_READY_SECONDS = 10  # for one answer: a busy machine is late, and not ill
 
 
 class HAProxy:
@@ -54,7 +55,7 @@ class HAProxy:
 
 def ready(port: int) -> tuple[int | None, str]:
     """The version that /readyz answers with, or why there is none."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_READY_SECONDS)
     try:
         connection.request("GET", "/readyz")
         answer = connection.getresponse()

@@ -10,13 +10,16 @@ from pathlib import Path
 
 from vehins.cloud.box.deploy.errors import FailureError, now, until
 
+BUSY = 7  # the exit code
+
 
 @contextmanager
 def locked(path: Path, seconds: float, words: list[str]) -> Iterator[None]:
     """Let one deployment through at a time. The kernel lets go of the lock when its holder ends, however it does."""
     with path.open("a+", encoding="utf-8") as file:
         if not until(lambda: _lock(file.fileno()), seconds):
-            raise FailureError(f"Another deployment is under way ({holder(path) or 'just begun'}): try again later.", 7)
+            who = holder(path) or "just begun"
+            raise FailureError(f"Another deployment is under way ({who}): try again later.", BUSY)
         file.truncate(0)
         file.write(f"{' '.join(words)}, process {os.getpid()}, since {now()}")
         file.flush()

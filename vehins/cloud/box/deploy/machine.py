@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from vehins.cloud.box.deploy import labels
 from vehins.cloud.box.deploy.docker import Docker
 from vehins.cloud.box.deploy.errors import FailureError, say, until
 from vehins.cloud.box.deploy.haproxy import HAProxy, ready
@@ -44,7 +45,7 @@ class Machine:
         memory = self.settings["MEMORY"]
         try:
             self.docker(
-                *("create", "--name", it.container, "--label", f"vehins.slot={it.slot}", "--restart", "no"),
+                *("create", "--name", it.container, *labels.options(it, self.state.before(it)), "--restart", "no"),
                 *("--read-only", "--tmpfs", "/tmp:size=64m,mode=1777", "--volume", "vehins-cache:/var/lib/vehins"),  # noqa: S108
                 *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--user", self.settings["USER"]),
                 *("--memory", memory, "--memory-swap", memory, "--pids-limit", "256"),
@@ -83,7 +84,7 @@ class Machine:
 
     def permanent(self, it: Deployment) -> None:
         """Let its container come back after a crash and a reboot."""
-        self.docker("update", "--restart", "unless-stopped", it.container)
+        self.docker("update", "--restart", labels.KEPT, it.container)
 
     def wait_ready(self, it: Deployment, *, apart: bool = False) -> int:
         """The version that it answers with, once it does; HAProxy sends what is ``apart`` no requests until then."""
@@ -143,25 +144,59 @@ class Machine:
     def containers(self) -> list[tuple[str, str]]:
         """Name and slot of every container of ours, running or not."""
         told = self.docker(
-            "ps", "--all", "--filter", "label=vehins.slot", "--format", '{{.Names}} {{.Label "vehins.slot"}}'
+            *("ps", "--all", "--filter", f"label={labels.SLOT}"),
+            *("--format", f'{{{{.Names}}}} {{{{.Label "{labels.SLOT}"}}}}'),
         )
         return [(name, slot) for name, _, slot in (line.partition(" ") for line in told.splitlines())]
 
     # --- The machine as the state file has it ---
 
     def reconcile(self) -> None:
-        """Let the current deployment serve, and nothing else."""
+        """Let the current deployment serve, and nothing else; where it does not serve, what answers in its place."""
+        if not self._serves() and (found := self.found()):
+            say(f"{found[0].container} is what serves, by what Docker keeps running")
+            self.state.found(*found)
+            self._serves()
         current = self.state.current
-        if current:
-            try:
-                self._revive(current)
-            except FailureError as error:
-                if error.code == 6:
-                    raise
-                say(f"what should serve does not: {error}")
         for name, slot in self.containers():
             if not current or name != current.container:
                 self._retire(name, slot, serves=bool(current and slot == current.slot))
+
+    def found(self) -> tuple[Deployment, Deployment | None] | None:
+        """What serves beside what should, and what to go back to from there, as Docker has it.
+
+        That is the youngest container of ours that Docker keeps running and that answers; where no other should serve,
+        it need not answer yet.
+        """
+        current, found = self.state.current, []
+        for name, slot in self.containers():
+            container = self.docker.inspect(name)
+            if not container or not labels.is_kept(container) or (current and name == current.container):
+                continue
+            version = ready(self.settings.ports[slot])[0] if container["State"]["Running"] else None
+            if version is not None or not current:
+                it, previous = labels.told_by(container)
+                found.append((replace(it, model_version=version), previous))
+        return max(found, key=lambda it: (it[0].model_version is not None, it[0].since), default=None)
+
+    def unsettled(self) -> bool:
+        """Whether a run has ended before its end."""
+        current = self.state.current
+        others = [name for name, _ in self.containers() if not current or name != current.container]
+        return bool(others or self.state.pending)
+
+    def _serves(self) -> bool:
+        """Let the current deployment serve; tells whether it does."""
+        if self.state.current is None:
+            return False
+        try:
+            self._revive(self.state.current)
+        except FailureError as error:
+            if error.code == 6:
+                raise
+            say(f"what should serve does not: {error}")
+            return False
+        return True
 
     def _revive(self, current: Deployment) -> None:
         if self.docker.exit_code(current.container) is not None:
@@ -195,6 +230,8 @@ class Machine:
 
     def status(self) -> dict[str, Any]:
         """What runs."""
+        if self.state.current is None and (serving := self.found()):
+            self.state.current, self.state.previous = serving
         current = self.state.current
         found = self.containers()
         slots: dict[str, dict[str, Any]] = {

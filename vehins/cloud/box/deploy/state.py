@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vehins.cloud.box.deploy.errors import FailureError, now
+from vehins.cloud.box.deploy.errors import now, say
+
+SLOTS = ("blue", "green")
 
 
 @dataclass(frozen=True)
@@ -26,27 +28,38 @@ class Deployment:
     model_version: int | None = None
     since: str | None = None
 
+    @classmethod
+    def of(cls, kept: dict[str, Any] | None) -> Deployment | None:
+        """The one that was kept; raises ValueError, TypeError or AttributeError for what is none."""
+        found = cls(**kept) if kept else None
+        if found and found.slot not in SLOTS:
+            raise ValueError(f"no slot is called {found.slot}")
+        return found
+
 
 class State:
     """The state file. It is replaced as a whole: a reader sees it as it was or as it is."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "state.json"
+        self.lost: str | None = None
+        """Why the file tells nothing: it is not there, as on a new box, or it is damaged."""
         try:
-            kept = json.loads(self._path.read_bytes()) if self._path.exists() else {}
-            self.current = self._deployment(kept.get("current"))
-            self.previous = self._deployment(kept.get("previous"))
+            self._take(json.loads(self._path.read_bytes()))
+        except FileNotFoundError:
+            self.lost = f"{self._path} is not there"
         except (ValueError, TypeError, AttributeError) as error:
-            text = f"{self._path} does not hold a state ({error}): move it away, and the next deployment begins afresh."
-            raise FailureError(text, 3) from None
-        self.pending: dict[str, Any] | None = kept.get("pending")
-        self.last: dict[str, Any] | None = kept.get("last")
-        self.images: list[str] = kept.get("images", [])
-        """Ids of images to remove once no deployment here has them: fetched, or replaced."""
+            self.lost = f"{self._path} does not hold a state ({error})"
+        if self.lost:
+            self._take({})
 
-    @staticmethod
-    def _deployment(kept: dict[str, Any] | None) -> Deployment | None:
-        return Deployment(**kept) if kept else None
+    def _take(self, kept: dict[str, Any]) -> None:
+        self.current = Deployment.of(kept.get("current"))
+        self.previous = Deployment.of(kept.get("previous"))
+        self.pending: dict[str, Any] | None = dict(kept.get("pending") or {}) or None
+        self.last: dict[str, Any] | None = dict(kept.get("last") or {}) or None
+        self.images: list[str] = [str(image) for image in kept.get("images", [])]
+        """Ids of images to remove once no deployment here has them: fetched, or replaced."""
 
     def as_dict(self) -> dict[str, Any]:
         """What the file holds."""
@@ -77,12 +90,30 @@ class State:
     def commit(self, fresh: Deployment) -> None:
         """Note that this one serves from here on, and the one before it is what to go back to."""
         with self.changing():
-            old, before = self.current, self.previous
-            if old and (old.image_id, old.version) != (fresh.image_id, fresh.version):  # else rollback leads nowhere
-                self.images = [*self.images, *([before.image_id] if before else [])]
-                self.previous = old
-            self.current = fresh
+            before = self.before(fresh)
+            if self.previous and before != self.previous:
+                self.images = [*self.images, self.previous.image_id]
+            self.current, self.previous = fresh, before
             self._ended("done", None)
+
+    def before(self, fresh: Deployment) -> Deployment | None:
+        """What to go back to once this one serves; the same again is none, else rollback would lead nowhere."""
+        old = self.current
+        differs = old and (old.image_id, old.version) != (fresh.image_id, fresh.version)
+        return old if differs else self.previous
+
+    def found(self, current: Deployment, previous: Deployment | None) -> None:
+        """Note what serves as it turned out: the file did not tell, or what it told does not answer."""
+        with self.changing():
+            self.current, self.previous = current, previous
+
+    def renew(self) -> None:
+        """Write a file again where it was lost; what is there and damaged is put aside."""
+        with self.changing():
+            if self._path.exists():
+                self._path.replace(self._path.with_suffix(".damaged"))
+                say(f"{self.lost}: it is state.damaged from now on")
+            self.lost = None
 
     def fetched(self, image_id: str) -> None:
         """Note that an image came here for a deployment."""
