@@ -235,8 +235,8 @@ class ServeSettings(Section):
     )
     hosts: str | None = Field(
         None,
-        description="Names, separated by commas, by which the service may be asked, beside those of this machine; by "
-        "default any, but on this machine alone and without API keys no others.",
+        description="Names by which the service may be asked, separated by commas; those of this machine are always "
+        "among them. By default any name, but no other where it listens on this machine alone and asks for no key.",
     )
     cors_origins: str | None = Field(
         None, description="Origins whose pages may ask, separated by commas; by default none but the service's own."
