@@ -139,16 +139,9 @@ def _answer_aside(ready: Ready, body: bytes, max_rows: int, observers: Sequence[
     if ready.request.is_plain(body):
         return _answer(ready, body, max_rows, observers, count)
     with _ALONE:
-        if _is_bloated(ready, body):
+        if ready.request.is_bloated(body):
             raise _refused(ready, body, max_rows, observers)
         return _answer(ready, body, max_rows, observers, count)
-
-
-def _is_bloated(ready: Ready, body: bytes) -> bool:
-    try:
-        return ready.request.is_bloated(body)
-    except ValueError:
-        return True
 
 
 def _answer(

@@ -13,7 +13,7 @@ from vehins.cloud.box.deploy import labels
 from vehins.cloud.box.deploy.docker import Docker
 from vehins.cloud.box.deploy.errors import FailureError, say, until
 from vehins.cloud.box.deploy.haproxy import HAProxy, ready
-from vehins.cloud.box.deploy.settings import Settings
+from vehins.cloud.box.deploy.settings import SLOTS, Settings
 from vehins.cloud.box.deploy.state import Deployment, State
 
 CONTAINER_PORT = 8000
@@ -35,7 +35,7 @@ class Machine:
     def free_slot(self) -> str:
         """The slot that does not serve."""
         current = self.state.current
-        return "green" if current and current.slot == "blue" else "blue"
+        return next(slot for slot in SLOTS if not current or slot != current.slot)
 
     # --- One container ---
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from vehins.cloud.box.deploy.errors import FailureError
 
+SLOTS = ("blue", "green")
+
 SETTINGS = {
     "VEHINS_BOX_STATE": "/var/lib/vehins",  # folder of the state and the lock
     "VEHINS_BOX_SERVE_ENV": "/etc/vehins/serve.env",  # variables of the service, its API keys among them
@@ -50,7 +52,7 @@ class Settings:
         for name in SETTINGS:
             if name.endswith(("_SECONDS", "_PORT")):
                 self.number(name.removeprefix("VEHINS_BOX_"))
-        self.ports = {"blue": int(self.number("BLUE_PORT")), "green": int(self.number("GREEN_PORT"))}
+        self.ports = {slot: int(self.number(f"{slot.upper()}_PORT")) for slot in SLOTS}
 
     def __getitem__(self, name: str) -> str:
         return self._values[f"VEHINS_BOX_{name}"]

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vehins.cloud.box.deploy.errors import now, say
-
-SLOTS = ("blue", "green")
+from vehins.cloud.box.deploy.settings import SLOTS
 
 
 @dataclass(frozen=True)
